@@ -1,0 +1,171 @@
+//! The model: two towers and the form of their inner product.
+
+use crate::error::{Error, Result};
+use crate::rows::Rows;
+use crate::tower::Tower;
+
+/// Model classes, from the narrowest to the widest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// `<phi(x), phi(y)>`: the symmetric positive semi-definite kernels.
+    Symmetric,
+    /// `<phi(x), J phi(y)>` with signs `J`: symmetric kernels with any spectrum.
+    Signed,
+    /// `<phi(x), psi(y)>`: any continuous relation.
+    Asymmetric,
+}
+
+impl std::fmt::Display for Class {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Class::Symmetric => "symmetric",
+            Class::Signed => "signed",
+            Class::Asymmetric => "asymmetric",
+        })
+    }
+}
+
+/// What stands between the two embeddings.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Form {
+    /// The plain inner product.
+    Identity,
+    /// One sign (1 or -1) a coordinate, `(components * dim,)`.
+    Signs(Vec<f32>),
+}
+
+/// A relation as an inner product of two towers: `r^_l(x, y) = <phi_l(x), J_l psi_l(y)>`.
+///
+/// The outputs of a tower are the `components` embeddings of `dim` coordinates one after another. Coordinates are ordered by
+/// singular value, so that [`DualEncoder::truncate`] gives the best model of a smaller dimension.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DualEncoder {
+    query: Tower,
+    key: Option<Tower>,
+    form: Form,
+    components: usize,
+}
+
+impl DualEncoder {
+    /// A model from its parts; `key: None` shares the query tower.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Shape`] if the towers' outputs differ, are not `components` equal parts, or do not fit the signs.
+    pub fn new(query: Tower, key: Option<Tower>, form: Form, components: usize) -> Result<Self> {
+        let outputs = query.outputs();
+        if components == 0 || outputs % components != 0 {
+            return Err(Error::shape("model outputs", format!("a multiple of {components} components"), outputs));
+        }
+        if let Some(other) = key.as_ref().map(Tower::outputs).filter(|&o| o != outputs) {
+            return Err(Error::shape("key tower outputs", outputs, other));
+        }
+        if let Form::Signs(signs) = &form {
+            if signs.len() != outputs || signs.iter().any(|s| s.abs() != 1.0) {
+                return Err(Error::shape("signs", format!("{outputs} values 1 or -1"), signs.len()));
+            }
+        }
+        Ok(DualEncoder { query, key, form, components })
+    }
+
+    /// The class that the parts amount to.
+    pub fn class(&self) -> Class {
+        match (&self.key, &self.form) {
+            (Some(_), _) => Class::Asymmetric,
+            (None, Form::Identity) => Class::Symmetric,
+            (None, Form::Signs(_)) => Class::Signed,
+        }
+    }
+
+    /// Embedding dimension of one component.
+    pub fn dim(&self) -> usize {
+        self.query.outputs() / self.components
+    }
+
+    /// Number of components `L`.
+    pub fn components(&self) -> usize {
+        self.components
+    }
+
+    /// The query tower `phi`.
+    pub fn query(&self) -> &Tower {
+        &self.query
+    }
+
+    /// The key tower `psi` (the query tower where it is shared).
+    pub fn key(&self) -> &Tower {
+        self.key.as_ref().unwrap_or(&self.query)
+    }
+
+    /// Whether both sides use one tower.
+    pub fn is_shared(&self) -> bool {
+        self.key.is_none()
+    }
+
+    /// The form.
+    pub fn form(&self) -> &Form {
+        &self.form
+    }
+
+    /// Number of weights and biases, shared ones once.
+    pub fn parameters(&self) -> usize {
+        self.query.parameters() + self.key.as_ref().map_or(0, Tower::parameters)
+    }
+
+    /// Query embeddings with the form folded in: row-major `(x.len(), components * dim)`, `f32`.
+    ///
+    /// Their plain inner product with [`DualEncoder::embed_keys`] is the relation, so any inner-product index serves every class.
+    ///
+    /// # Errors
+    /// As [`Tower::forward`].
+    pub fn embed_queries(&self, x: &Rows<'_>) -> Result<Vec<f32>> {
+        let mut out = self.query.forward(x)?;
+        if let Form::Signs(signs) = &self.form {
+            for row in out.chunks_exact_mut(signs.len()) {
+                row.iter_mut().zip(signs).for_each(|(v, s)| *v *= s);
+            }
+        }
+        Ok(out)
+    }
+
+    /// Key embeddings: row-major `(y.len(), components * dim)`, `f32`.
+    ///
+    /// # Errors
+    /// As [`Tower::forward`].
+    pub fn embed_keys(&self, y: &Rows<'_>) -> Result<Vec<f32>> {
+        self.key().forward(y)
+    }
+
+    /// All values of component `component` on `x` times `y`: row-major `(x.len(), y.len())`, summed in `f64`.
+    ///
+    /// # Errors
+    /// As [`Tower::forward`].
+    pub fn block(&self, component: usize, x: &Rows<'_>, y: &Rows<'_>) -> Result<Vec<f64>> {
+        let width = self.query.outputs();
+        let range = component * self.dim()..(component + 1) * self.dim();
+        let (q, k) = (self.embed_queries(x)?, self.embed_keys(y)?);
+        let part = |data: &[f32], n: usize| {
+            let cut = data.chunks_exact(width).flat_map(|row| &row[range.clone()]).map(|&v| v.into()).collect();
+            crate::linalg::Matrix::from_columns(cut, self.dim(), n)
+        };
+        // Row-major (n, m) is column-major (m, n).
+        Ok(part(&k, y.len()).transpose_times(&part(&q, x.len())).data().to_vec())
+    }
+
+    /// The model of dimension `k`: the first `k` coordinates of each component.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Parameter`] unless `1 <= k <= dim`.
+    pub fn truncate(&self, k: usize) -> Result<DualEncoder> {
+        if k == 0 || k > self.dim() {
+            return Err(Error::parameter("dimension", format!("from 1 to the model's {}", self.dim()), k));
+        }
+        let kept: Vec<usize> = (0..self.components).flat_map(|l| l * self.dim()..l * self.dim() + k).collect();
+        let cut = |tower: &Tower| tower.clone().with_outputs(&kept);
+        let form = match &self.form {
+            Form::Identity => Form::Identity,
+            Form::Signs(signs) => Form::Signs(kept.iter().map(|&j| signs[j]).collect()),
+        };
+        DualEncoder::new(cut(&self.query), self.key.as_ref().map(cut), form, self.components)
+    }
+}

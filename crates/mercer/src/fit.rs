@@ -1,0 +1,142 @@
+//! Fitting towers to a relation: closed form first.
+//!
+//! [`spectral`] learns a relation that can be asked, [`observed`] a table of pairs with item features, [`complete`] a
+//! table of ids in which every absent pair has a known value. All give a [`Fit`].
+
+mod block;
+mod closed;
+mod dimension;
+mod hidden;
+mod lbfgs;
+mod polish;
+mod spectral;
+
+pub use spectral::{Law, spectral};
+
+use crate::encoder::{Class, DualEncoder};
+use crate::seed::Seed;
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Further steps would not have lowered the held-out error.
+    Converged,
+    /// The step limit or the time budget came first.
+    StepLimit,
+    /// The numbers left the finite range at this step; the model is the best one before it.
+    Diverged {
+        /// The step.
+        step: usize,
+    },
+}
+
+/// One choice that a fit made, with its reason, for printing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice {
+    /// What was chosen.
+    pub what: &'static str,
+    /// The value.
+    pub value: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Choice {
+    pub(crate) fn new(what: &'static str, value: impl ToString, reason: impl Into<String>) -> Self {
+        Choice { what, value: value.to_string(), reason: reason.into() }
+    }
+}
+
+/// An error that a model shall stay below, in held-out root mean square.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Target {
+    /// In the relation's units.
+    Absolute(f64),
+    /// Relative to the root mean square of the values.
+    Relative(f64),
+}
+
+/// How the embedding dimension is chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Dimension {
+    /// As given.
+    Fixed(usize),
+    /// The smallest that meets the target on held-out pairs.
+    Target(Target),
+    /// The knee of the held-out error.
+    Knee,
+}
+
+/// How long to work.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Effort {
+    /// Until the held-out error no longer falls.
+    Converge,
+    /// At most this many polishing steps a tower.
+    Steps(usize),
+    /// About this many seconds on one core, turned into counted steps before the start.
+    Seconds(f64),
+}
+
+/// Settings that all fits share; [`Options::default`] lets the data choose.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Model class; `None`: diagnosed.
+    pub class: Option<Class>,
+    /// Embedding dimension of a component.
+    pub dimension: Dimension,
+    /// Hidden units of each tower; `None`: by the size of the data.
+    pub units: Option<usize>,
+    /// How long to work.
+    pub effort: Effort,
+    /// Seed of every random draw.
+    pub seed: Seed,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { class: None, dimension: Dimension::Knee, units: None, effort: Effort::Converge, seed: Seed(0) }
+    }
+}
+
+/// Told how a fit goes on; the default methods say nothing.
+pub trait Progress: Sync {
+    /// A new part of the work begins.
+    fn stage(&self, _name: &str) {}
+    /// `done` of at most `limit` steps are run; the best held-out residual so far is `held_out`, relative.
+    fn step(&self, _done: usize, _limit: usize, _held_out: f64) {}
+}
+
+/// No report of progress.
+pub struct Silent;
+impl Progress for Silent {}
+
+/// Held-out error of a model cut to one dimension.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CurvePoint {
+    /// Dimension.
+    pub dim: usize,
+    /// Root mean square error on held-out pairs.
+    pub rmse: f64,
+}
+
+/// A fitted model and how it came about.
+#[derive(Clone, Debug)]
+pub struct Fit {
+    /// The model.
+    pub encoder: DualEncoder,
+    /// How the run ended.
+    pub outcome: Outcome,
+    /// Polishing steps run, all towers together.
+    pub steps: usize,
+    /// Root mean square error of the saved model on held-out pairs, in the relation's units.
+    pub held_out_rmse: f64,
+    /// The same divided by the root mean square of the held-out values.
+    pub held_out_relative: f64,
+    /// Whether [`Dimension::Target`] was met; `None` without a target.
+    pub target_met: Option<bool>,
+    /// Held-out error of the model cut to each dimension up to the largest one tried.
+    pub curve: Vec<CurvePoint>,
+    /// Every choice, in order.
+    pub choices: Vec<Choice>,
+}

@@ -1,0 +1,388 @@
+//! From blocks of values between anchors to a model: targets, hidden units, polish, outputs, dimension.
+
+use std::time::{Duration, Instant};
+
+use crate::encoder::{Class, DualEncoder};
+use crate::error::{Error, Result};
+use crate::fit::closed::{Basis, Cores, assemble, solve};
+use crate::fit::dimension::{Chosen, choose, error_curve};
+use crate::fit::hidden::{Directions, Hidden, Inputs, Proposal};
+use crate::fit::polish::{Limits, Targets};
+use crate::fit::{Choice, Dimension, Effort, Fit, Options, Outcome, Progress};
+use crate::linalg::{Matrix, eigen, qr, svd};
+use crate::parallel::both;
+use crate::rows::Features;
+use crate::seed::{Seed, Stream};
+use crate::tower::Activation;
+
+/// Anchors of one side, fitted and held out.
+pub(crate) struct Anchors {
+    pub(crate) fitted: Features,
+    pub(crate) valid: Features,
+}
+
+/// Values of one component between anchors; each matrix has a row a key and a column a query.
+pub(crate) struct Blocks {
+    pub(crate) fitted: Matrix,
+    /// Held-out queries against fitted keys.
+    pub(crate) query_valid: Matrix,
+    /// Fitted queries against held-out keys; `None` where the two sides are one.
+    pub(crate) key_valid: Option<Matrix>,
+    /// Held-out queries against held-out keys.
+    pub(crate) valid: Matrix,
+}
+
+/// Everything that a fit to blocks needs: `keys: None` means one set of anchors for both sides.
+pub(crate) struct Problem {
+    pub(crate) class: Class,
+    pub(crate) queries: Anchors,
+    pub(crate) keys: Option<Anchors>,
+    /// One entry a component.
+    pub(crate) blocks: Vec<Blocks>,
+}
+
+/// Largest dimension that is tried where the data choose it.
+const LARGEST: usize = 128;
+/// Hidden units of a tower where there are anchors enough.
+const UNITS: usize = 400;
+/// Polishing steps a tower at the most when no limit is given.
+const STEPS: usize = 200;
+/// Operations that one core is counted on to do in a second: what turns a time budget into steps.
+const RATE: f64 = 3e10;
+/// Rows and held-out rows on which proposals for hidden units compete.
+const CONTEST: (usize, usize) = (900, 400);
+/// Singular functions beyond the dimension that the range finder carries along.
+const OVERSAMPLE: usize = 12;
+
+/// One side with its targets.
+struct Side {
+    x: Inputs,
+    valid: Inputs,
+    t: Matrix,
+    t_valid: Matrix,
+    /// Residual share, relative to the targets' energy, that no longer matters beside the tail.
+    enough: f64,
+}
+
+/// Fits towers of class `problem.class` to the blocks.
+pub(crate) fn fit_blocks(problem: &Problem, options: &Options, progress: &dyn Progress) -> Result<Fit> {
+    let start = Instant::now();
+    let (n, m) = (problem.queries.fitted.len(), problem.keys.as_ref().unwrap_or(&problem.queries).fitted.len());
+    let units = options.units.unwrap_or_else(|| UNITS.min(n.min(m) / 4).max(8));
+    let largest = match options.dimension {
+        Dimension::Fixed(dim) => dim,
+        _ => LARGEST.min(n.min(m) / 2).min(units + 1).max(1),
+    };
+    if largest == 0 {
+        return Err(Error::parameter("dimension", "at least 1", 0));
+    }
+    let mut choices = vec![match options.units {
+        Some(units) => Choice::new("hidden units", units, "as asked"),
+        None => Choice::new("hidden units", units, format!("for {} anchors a side", n.min(m))),
+    }];
+    progress.stage("targets");
+    let sides = targets(problem, largest, options.seed)?;
+    let plan = Plan::new(options.effort, start, n.max(m), units, largest, &sides);
+    let work = |i: usize| choose_hidden(&sides[i], i, units, &plan, options.seed, progress);
+    progress.stage("hidden units");
+    let found = match sides.len() {
+        1 => vec![work(0)?],
+        _ => {
+            let (a, b) = both(|| work(0), || work(1));
+            vec![a?, b?]
+        }
+    };
+    for (side, own) in found.iter().enumerate() {
+        let name = ["query units", "key units"][side];
+        choices.push(Choice::new(if found.len() == 1 { "units" } else { name }, &own.description, &own.reason));
+    }
+    progress.stage("outputs");
+    let solved = Solver::new(problem, &sides, &found)?.best(largest, &mut choices)?;
+    let curve = error_curve(&solved, problem)?;
+    let scale = problem.held_out(&solved)?.scale;
+    let Chosen { dim, rmse, relative, met, choice } = choose(&curve, options.dimension, scale);
+    choices.push(choice);
+    let limited = options.effort != Effort::Steps(0) && found.iter().any(|f| !f.converged);
+    Ok(Fit {
+        encoder: if dim < largest { solved.truncate(dim)? } else { solved },
+        outcome: if limited { Outcome::StepLimit } else { Outcome::Converged },
+        steps: found.iter().map(|f| f.steps).sum(),
+        held_out_rmse: rmse,
+        held_out_relative: relative,
+        target_met: met,
+        curve,
+        choices,
+    })
+}
+
+/// Orthonormal basis of the leading column range of `a`: randomised subspace iteration (Halko, Martinsson, Tropp 2011).
+fn leading_range(a: &Matrix, k: usize, stream: &mut Stream) -> Matrix {
+    let normal = Matrix::from_columns((0..a.columns() * k).map(|_| stream.normal()).collect(), a.columns(), k);
+    let mut basis = qr(&a.times(&normal)).0;
+    for _ in 0..2 {
+        let back = qr(&a.transpose_times(&basis)).0;
+        basis = qr(&a.times(&back)).0;
+    }
+    basis
+}
+
+/// Singular functions times singular values at all anchors; held-out rows by the integral operator, `u_i(x) s_i = r(x, .) v_i`.
+fn targets(problem: &Problem, dim: usize, seed: Seed) -> Result<Vec<Side>> {
+    let mut parts: Vec<[(Matrix, Matrix); 2]> = Vec::new();
+    let (mut kept, mut total) = (0.0, 0.0);
+    for block in &problem.blocks {
+        let r = &block.fitted;
+        let k = (dim + OVERSAMPLE).min(r.rows()).min(r.columns());
+        let basis = leading_range(r, k, &mut seed.stream("range"));
+        let failed = || Error::data("the values' singular value decomposition failed", "check the relation for NaN");
+        let (right, left) = if problem.class == Class::Asymmetric {
+            let (u, _, v) = svd(&basis.transpose_times(r)).ok_or_else(failed)?;
+            (basis.times(&u).leading_columns(dim.min(k)), v.leading_columns(dim.min(k)))
+        } else {
+            let (values, vectors) = eigen(&basis.transpose_times(&r.times(&basis))).ok_or_else(failed)?;
+            let mut order: Vec<usize> = (0..k).collect();
+            order.sort_by(|&a, &b| values[b].abs().total_cmp(&values[a].abs()));
+            order.truncate(dim);
+            let u = basis.times(&vectors.select_columns(&order));
+            (u.clone(), u)
+        };
+        let x = (r.transpose_times(&right), block.query_valid.transpose_times(&right));
+        let y_valid = block.key_valid.as_ref().map_or_else(|| Matrix::zeros(0, 0), |b| b.times(&left));
+        kept += x.0.data().iter().map(|v| v * v).sum::<f64>();
+        total += r.data().iter().map(|v| v * v).sum::<f64>();
+        parts.push([x, (r.times(&left), y_valid)]);
+    }
+    if total == 0.0 {
+        return Err(Error::data("every value is zero", "there is nothing to learn; check the value column"));
+    }
+    let enough = (0.02 * (total - kept) / kept).max(1e-16);
+    let side = |anchors: &Anchors, i: usize| Side {
+        x: Inputs::new(&anchors.fitted),
+        valid: Inputs::new(&anchors.valid),
+        t: Matrix::beside(parts.iter().map(|p| &p[i].0)),
+        t_valid: Matrix::beside(parts.iter().map(|p| &p[i].1)),
+        enough,
+    };
+    let mut sides = vec![side(&problem.queries, 0)];
+    sides.extend(problem.keys.as_ref().map(|keys| side(keys, 1)));
+    Ok(sides)
+}
+
+/// How many polishing steps there are, and when the clock stops them.
+struct Plan {
+    steps: usize,
+    deadlines: [Option<Instant>; 2],
+}
+
+impl Plan {
+    fn new(effort: Effort, start: Instant, n: usize, units: usize, dim: usize, sides: &[Side]) -> Self {
+        let (n, m, d, k) = (n as f64, units as f64, sides[0].x.dim() as f64, dim as f64);
+        let towers = sides.len() as f64;
+        let step = n * m * (m + 6.0 * k + 4.0 * d + 60.0) + m * m * m;
+        let fixed = towers * (20.0 * 0.5 * n * m * m + 40.0 * m * m * m) + 2.0 * n * n * (6.0 * k + m + 50.0);
+        match effort {
+            Effort::Converge => Plan { steps: STEPS, deadlines: [None; 2] },
+            Effort::Steps(steps) => Plan { steps, deadlines: [None; 2] },
+            Effort::Seconds(seconds) => {
+                let seconds = seconds.clamp(0.0, 1e7);
+                let steps = ((seconds * RATE - fixed) / (towers * step)).max(0.0) as usize;
+                let at = |share: f64| Some(start + Duration::from_secs_f64(seconds * share));
+                let deadlines = if sides.len() == 1 { [at(0.9), None] } else { [at(0.5), at(0.85)] };
+                Plan { steps, deadlines }
+            }
+        }
+    }
+}
+
+/// Hidden units of one side and how they were found.
+struct Found {
+    hidden: Hidden,
+    description: String,
+    reason: String,
+    steps: usize,
+    converged: bool,
+}
+
+fn head(inputs: &Inputs, t: &Matrix, rows: usize) -> (Inputs, Matrix) {
+    let rows = rows.min(t.rows());
+    (inputs.leading_rows(rows), t.leading_rows(rows))
+}
+
+fn proposals(x: &Inputs) -> Vec<Proposal> {
+    let directions: &[Directions] = if x.is_isotropic() {
+        &[Directions::Isotropic]
+    } else {
+        &[Directions::Isotropic, Directions::Differences]
+    };
+    let mut all = Vec::new();
+    for &directions in directions {
+        for scale in [0.1, 0.2, 0.4, 0.7, 1.2, 2.0, 3.2] {
+            all.push(Proposal { activation: Activation::Sine, directions, scale, offsets: true });
+        }
+        for offsets in [false, true] {
+            all.push(Proposal { activation: Activation::Relu, directions, scale: 1.0, offsets });
+        }
+    }
+    all
+}
+
+/// A contest of proposals on a part of the anchors, then the polish of the winner.
+fn choose_hidden(side: &Side, index: usize, units: usize, plan: &Plan, seed: Seed, progress: &dyn Progress) -> Result<Found> {
+    let (x, t) = head(&side.x, &side.t, CONTEST.0);
+    let (x_valid, t_valid) = head(&side.valid, &side.t_valid, CONTEST.1);
+    let contest = Targets { x: &x, t: &t, x_valid: &x_valid, t_valid: &t_valid };
+    let stream = ["query units", "key units"][index];
+    let enter = |proposal: Proposal| {
+        let hidden = proposal.draw(&side.x, units, &mut seed.stream(stream));
+        (contest.held_out(&hidden), proposal, hidden)
+    };
+    let mut ranked: Vec<_> = proposals(&side.x).into_iter().map(enter).collect();
+    let best = |all: &[(f64, Proposal, Hidden)]| (0..all.len()).min_by(|&a, &b| all[a].0.total_cmp(&all[b].0)).unwrap_or(0);
+    let coarse = ranked[best(&ranked)].1;
+    if coarse.activation == Activation::Sine {
+        for factor in [0.77, 1.3] {
+            ranked.push(enter(Proposal { scale: coarse.scale * factor, ..coarse }));
+        }
+    }
+    let winner = best(&ranked);
+    let entrants = ranked.len();
+    let (residual, proposal, hidden) = ranked.swap_remove(winner);
+    let mut found = Found {
+        hidden,
+        description: proposal.to_string(),
+        reason: format!("lowest held-out residual of {entrants} proposals ({:.1e})", residual.sqrt()),
+        steps: 0,
+        converged: true,
+    };
+    if plan.steps > 0 && residual > side.enough {
+        progress.stage("polish");
+        let all = Targets { x: &side.x, t: &side.t, x_valid: &side.valid, t_valid: &side.t_valid };
+        let limits = Limits { steps: plan.steps, deadline: plan.deadlines[index], enough: side.enough };
+        let polished = all.polish(&found.hidden, limits, progress);
+        found.reason = format!("{}; {:.1e} after {} polishing steps", found.reason, polished.held_out.sqrt(), polished.steps);
+        (found.hidden, found.steps, found.converged) = (polished.hidden, polished.steps, polished.converged);
+    } else if residual > side.enough {
+        found.converged = false;
+    } else {
+        found.reason = format!("{}; below the dimension's own floor, not polished", found.reason);
+    }
+    found.hidden = found.hidden.rounded();
+    Ok(found)
+}
+
+/// The closed-form outputs for given hidden units, with the ridge chosen on the held-out error of the saved `f32` model.
+struct Solver<'a> {
+    problem: &'a Problem,
+    found: &'a [Found],
+    cores: Cores,
+}
+
+impl<'a> Solver<'a> {
+    fn new(problem: &'a Problem, sides: &[Side], found: &'a [Found]) -> Result<Self> {
+        let h: Vec<Matrix> = sides.iter().zip(found).map(|(side, own)| own.hidden.evaluate(&side.x)).collect();
+        let basis = |h: &Matrix| {
+            Basis::new(h).ok_or_else(|| Error::data("the hidden features cannot be decomposed", "check the features' scale"))
+        };
+        let (query, key) = match h.as_slice() {
+            [x, y] => {
+                let (x, y) = both(|| basis(x), || basis(y));
+                (x?, Some(y?))
+            }
+            _ => (basis(&h[0])?, None),
+        };
+        let (x, y) = (&query.q, &key.as_ref().unwrap_or(&query).q);
+        let cores = problem.blocks.iter().map(|b| x.transpose_times(&b.fitted.transpose_times(y))).collect();
+        Ok(Solver { problem, found, cores: Cores { query, key, cores } })
+    }
+
+    fn at(&self, dim: usize, exponent: i32) -> Result<Option<(f64, DualEncoder)>> {
+        let Some(outputs) = solve(&self.cores, self.problem.class, dim, 10f64.powf(f64::from(exponent) / 2.0)) else {
+            return Ok(None);
+        };
+        let key = self.found.get(1).map(|f| &f.hidden);
+        let model = assemble(&self.found[0].hidden, key, &outputs, self.problem.blocks.len())?;
+        Ok(Some((self.problem.held_out(&model)?.rmse, model)))
+    }
+
+    /// Walks the ridge, in half powers of ten from 1e-12, downhill to the lowest held-out error.
+    fn best(&self, dim: usize, choices: &mut Vec<Choice>) -> Result<DualEncoder> {
+        const START: i32 = -24;
+        let mut best: Option<(f64, i32, DualEncoder)> = None;
+        for direction in [2, -2] {
+            let mut exponent = if direction > 0 { START } else { START - 2 };
+            let mut improved = false;
+            while (-32..=-2).contains(&exponent) {
+                let found = self.at(dim, exponent)?;
+                // Less than half a percent is not worth a further look in the same direction.
+                let gain = match (&found, &best) {
+                    (Some((error, _)), Some((lowest, ..))) => *error < 0.995 * lowest,
+                    (Some(_), None) => true,
+                    (None, _) => best.is_none() && direction > 0,
+                };
+                if let Some((error, model)) = found.filter(|(e, _)| best.as_ref().is_none_or(|b| *e < b.0)) {
+                    best = Some((error, exponent, model));
+                }
+                if !gain {
+                    break;
+                }
+                improved = exponent > START;
+                exponent += direction;
+            }
+            if improved {
+                break;
+            }
+        }
+        if let Some(centre) = best.as_ref().map(|b| b.1).filter(|&e| e != START && e != START - 2) {
+            for exponent in [centre - 1, centre + 1] {
+                if let Some((error, model)) = self.at(dim, exponent)?.filter(|(e, _)| best.as_ref().is_none_or(|b| *e < b.0)) {
+                    best = Some((error, exponent, model));
+                }
+            }
+        }
+        let (_, exponent, model) = best.ok_or_else(|| {
+            Error::data("the hidden features are numerically dependent at every ridge", "use fewer hidden units or check the features")
+        })?;
+        let value = format!("{:.0e}", 10f64.powf(f64::from(exponent) / 2.0));
+        choices.push(Choice::new("ridge", value, "lowest held-out error of the f32 model"));
+        Ok(model)
+    }
+}
+
+/// Held-out error of a model and the root mean square of the values there.
+pub(crate) struct HeldOut {
+    pub(crate) rmse: f64,
+    pub(crate) scale: f64,
+}
+
+impl Problem {
+    /// Whether held-out queries and keys are the same items, so that the diagonal holds self pairs.
+    pub(crate) fn shared(&self) -> bool {
+        self.keys.is_none()
+    }
+
+    /// Calls `visit(component, query, key, value)` on all held-out pairs of different items.
+    pub(crate) fn for_each_held_out(&self, mut visit: impl FnMut(usize, usize, usize, f64)) {
+        for (l, block) in self.blocks.iter().enumerate() {
+            for i in 0..block.valid.columns() {
+                for (j, &value) in block.valid.column(i).iter().enumerate() {
+                    if !(self.shared() && i == j) {
+                        visit(l, i, j, value);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) fn held_out(&self, model: &DualEncoder) -> Result<HeldOut> {
+        let (x, y) = (&self.queries.valid, &self.keys.as_ref().unwrap_or(&self.queries).valid);
+        let fitted: Vec<Vec<f64>> = (0..self.blocks.len()).map(|l| model.block(l, &x.rows(), &y.rows())).collect::<Result<_>>()?;
+        let (mut error, mut energy, mut count) = (0.0, 0.0, 0usize);
+        self.for_each_held_out(|l, i, j, value| {
+            error += (fitted[l][i * y.len() + j] - value).powi(2);
+            energy += value * value;
+            count += 1;
+        });
+        let mean = |sum: f64| (sum / count.max(1) as f64).sqrt();
+        Ok(HeldOut { rmse: mean(error), scale: mean(energy) })
+    }
+}

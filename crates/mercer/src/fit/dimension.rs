@@ -1,0 +1,104 @@
+//! The embedding dimension: the held-out error of a model cut to each dimension, and the choice from it.
+
+use crate::encoder::DualEncoder;
+use crate::error::Result;
+use crate::fit::block::Problem;
+use crate::fit::{Choice, CurvePoint, Dimension, Target};
+
+/// Held-out root mean square error of `model` cut to 1, 2, ... coordinates.
+pub(crate) fn error_curve(model: &DualEncoder, problem: &Problem) -> Result<Vec<CurvePoint>> {
+    let (x, y) = (&problem.queries.valid, &problem.keys.as_ref().unwrap_or(&problem.queries).valid);
+    let (q, k) = (model.embed_queries(&x.rows())?, model.embed_keys(&y.rows())?);
+    let (dim, width) = (model.dim(), model.components() * model.dim());
+    let mut squares = vec![0.0; dim];
+    let mut count = 0usize;
+    problem.for_each_held_out(|l, i, j, value| {
+        let own = l * dim..(l + 1) * dim;
+        let mut error = -value;
+        let products = q[i * width..][own.clone()].iter().zip(&k[j * width..][own]);
+        for ((a, b), sum) in products.zip(&mut squares) {
+            error += f64::from(*a) * f64::from(*b);
+            *sum += error * error;
+        }
+        count += 1;
+    });
+    let point = |(i, sum): (usize, &f64)| CurvePoint { dim: i + 1, rmse: (sum / count.max(1) as f64).sqrt() };
+    Ok(squares.iter().enumerate().map(point).collect())
+}
+
+/// The dimension and its held-out error.
+pub(crate) struct Chosen {
+    pub(crate) dim: usize,
+    pub(crate) rmse: f64,
+    pub(crate) relative: f64,
+    /// Whether the target was met, where there is one.
+    pub(crate) met: Option<bool>,
+    pub(crate) choice: Choice,
+}
+
+/// Chooses from the curve of a model at the largest dimension.
+pub(crate) fn choose(curve: &[CurvePoint], wish: Dimension, scale: f64) -> Chosen {
+    let largest = curve[curve.len() - 1];
+    let (point, met, reason) = match wish {
+        Dimension::Fixed(_) => (largest, None, "as asked".into()),
+        Dimension::Target(target) => {
+            let limit = match target {
+                Target::Absolute(error) => error,
+                Target::Relative(share) => share * scale,
+            };
+            match curve.iter().find(|p| p.rmse <= limit) {
+                Some(p) => (*p, Some(true), format!("the smallest with held-out error at most {limit:.3e}")),
+                None => (largest, Some(false), format!("no dimension up to it reaches held-out error {limit:.3e}")),
+            }
+        }
+        Dimension::Knee => {
+            let p = knee(curve);
+            (p, None, format!("knee of the held-out error; {:.2e} at {}", largest.rmse, largest.dim))
+        }
+    };
+    let choice = Choice::new("dimension", point.dim, reason);
+    Chosen { dim: point.dim, rmse: point.rmse, relative: point.rmse / scale, met, choice }
+}
+
+/// The point farthest below the chord of log error against dimension, up to the lowest error.
+///
+/// Exponential decay is straight down to where rounding or noise flattens it: the knee is where it flattens. Power laws are
+/// convex: the knee is where further coordinates start to buy little.
+fn knee(curve: &[CurvePoint]) -> CurvePoint {
+    let log = |p: &CurvePoint| p.rmse.max(1e-300).ln();
+    let (first, last) = (curve[0], curve[curve.len() - 1]);
+    if curve.len() < 3 {
+        return last;
+    }
+    let slope = (log(&last) - log(&first)) / (last.dim - first.dim) as f64;
+    let below = |p: &CurvePoint| log(&first) + slope * (p.dim - first.dim) as f64 - log(p);
+    *curve.iter().max_by(|a, b| below(a).total_cmp(&below(b)).then(b.dim.cmp(&a.dim))).unwrap_or(&last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn curve(f: impl Fn(usize) -> f64) -> Vec<CurvePoint> {
+        (1..=64).map(|dim| CurvePoint { dim, rmse: f(dim) }).collect()
+    }
+
+    #[test]
+    fn the_knee_is_where_the_curve_flattens() {
+        // Rank 10 with noise 1e-4; exponential decay that meets a plateau near 1e-6 at 28.
+        assert_eq!(knee(&curve(|d| if d < 10 { 1.0 / d as f64 } else { 1e-4 })).dim, 10);
+        let flat = knee(&curve(|d| (-0.5 * d as f64).exp().max(1e-6))).dim;
+        assert!((27..=29).contains(&flat), "{flat}");
+    }
+
+    #[test]
+    fn a_target_takes_the_smallest_dimension_or_says_that_there_is_none() {
+        let curve = curve(|d| 1.0 / d as f64);
+        let chosen = choose(&curve, Dimension::Target(Target::Absolute(0.05)), 2.0);
+        assert_eq!((chosen.dim, chosen.met), (20, Some(true)));
+        let chosen = choose(&curve, Dimension::Target(Target::Relative(0.05)), 2.0);
+        assert_eq!((chosen.dim, chosen.met), (10, Some(true)));
+        let chosen = choose(&curve, Dimension::Target(Target::Absolute(0.001)), 2.0);
+        assert_eq!((chosen.dim, chosen.met), (64, Some(false)));
+    }
+}

@@ -1,0 +1,195 @@
+//! Polishing of hidden weights by variable projection.
+//!
+//! The objective is `f(W, b) = min_C |T - H C|^2 / |T|^2 + ridge |C|^2` with `H = [act(X W + b), 1]` and the weighted
+//! singular functions `T = U S` as targets: for the given hidden units the outputs are always the best ones, so only the
+//! hidden units move. At the minimising `C` the gradient is `dH = -2 (T - H C) C^T / |T|^2` (Golub and Pereyra 1973).
+
+use rayon::prelude::*;
+
+use crate::fit::Progress;
+use crate::fit::hidden::{Hidden, Inputs};
+use crate::fit::lbfgs::Lbfgs;
+use crate::linalg::{Matrix, cholesky};
+
+/// The data of one side: inputs and targets, fitted and held out.
+pub(crate) struct Targets<'a> {
+    pub(crate) x: &'a Inputs,
+    /// `(n, k)`: singular functions at the anchors, times their singular values.
+    pub(crate) t: &'a Matrix,
+    pub(crate) x_valid: &'a Inputs,
+    pub(crate) t_valid: &'a Matrix,
+}
+
+/// When to stop polishing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Steps at the most.
+    pub(crate) steps: usize,
+    /// The clock's limit, a guard behind the counted steps.
+    pub(crate) deadline: Option<std::time::Instant>,
+    /// Held-out residual share below which nothing more is to be gained.
+    pub(crate) enough: f64,
+}
+
+/// What [`Targets::polish`] returns.
+pub(crate) struct Polished {
+    pub(crate) hidden: Hidden,
+    /// Held-out residual share of `hidden`.
+    pub(crate) held_out: f64,
+    /// Steps run.
+    pub(crate) steps: usize,
+    /// Whether the search ended before its step limit.
+    pub(crate) converged: bool,
+}
+
+/// Steps between two looks at the held-out anchors.
+const CHECK: usize = 10;
+/// Looks without an improvement of one percent after which the search ends.
+const PATIENCE: usize = 3;
+/// Ridge of the inner solve, relative to a feature of unit energy.
+const RIDGE: f64 = 1e-10;
+
+fn energy(t: &Matrix) -> f64 {
+    t.data().iter().map(|v| v * v).sum()
+}
+
+impl Targets<'_> {
+    /// Held-out residual share `|T - H C|^2 / |T|^2` of the best outputs for `hidden`; infinite if they cannot be solved for.
+    pub(crate) fn held_out(&self, hidden: &Hidden) -> f64 {
+        let h = hidden.evaluate(self.x);
+        let mut gram = h.gram();
+        gram.add_to_diagonal(RIDGE * h.rows() as f64);
+        let Some(factor) = cholesky(&gram) else { return f64::INFINITY };
+        let mut c = h.transpose_times(self.t);
+        factor.solve(&mut c);
+        let fitted = hidden.evaluate(self.x_valid).times(&c);
+        let error: f64 = fitted.data().iter().zip(self.t_valid.data()).map(|(a, b)| (a - b) * (a - b)).sum();
+        let share = error / energy(self.t_valid);
+        if share.is_finite() { share } else { f64::INFINITY }
+    }
+
+    /// Moves the hidden units and returns those with the lowest held-out residual.
+    pub(crate) fn polish(&self, start: &Hidden, limits: Limits, progress: &dyn Progress) -> Polished {
+        let mut work = Workspace::new(self, start.units());
+        let point = [start.weights.data(), &start.bias].concat();
+        let first = work.objective(self, start, &point);
+        let mut search = Lbfgs::new(point, first);
+        let mut best = Polished { hidden: start.clone(), held_out: self.held_out(start), steps: 0, converged: true };
+        let mut stale = 0;
+        while best.steps < limits.steps {
+            if best.held_out <= limits.enough || stale == PATIENCE {
+                return best;
+            }
+            if limits.deadline.is_some_and(|d| std::time::Instant::now() >= d) {
+                break;
+            }
+            let moved = search.step(|p| work.objective(self, start, p));
+            best.steps += 1;
+            if best.steps % CHECK == 0 || best.steps == limits.steps || !moved {
+                let hidden = unpack(start, &search.point);
+                let held_out = self.held_out(&hidden);
+                stale = if held_out < 0.98 * best.held_out { 0 } else { stale + 1 };
+                if held_out < best.held_out {
+                    (best.hidden, best.held_out) = (hidden, held_out);
+                }
+                progress.step(best.steps, limits.steps, best.held_out.sqrt());
+            }
+            if !moved {
+                return best;
+            }
+        }
+        best.converged = false;
+        best
+    }
+}
+
+/// Storage that every evaluation of the objective uses again.
+struct Workspace {
+    h: Matrix,
+    slope: Matrix,
+    error: Matrix,
+    g: Matrix,
+    total: f64,
+}
+
+impl Workspace {
+    fn new(targets: &Targets<'_>, units: usize) -> Self {
+        let (n, k) = (targets.x.len(), targets.t.columns());
+        Workspace {
+            h: Matrix::zeros(n, units + 1),
+            slope: Matrix::zeros(n, units),
+            error: Matrix::zeros(n, k),
+            g: Matrix::zeros(n, units),
+            total: energy(targets.t),
+        }
+    }
+
+    /// Objective and its gradient over `[W, b]`.
+    fn objective(&mut self, targets: &Targets<'_>, shape: &Hidden, point: &[f64]) -> (f64, Vec<f64>) {
+        let hidden = unpack(shape, point);
+        let (n, m) = (self.h.rows(), hidden.units());
+        hidden.evaluate_with_slope(targets.x, &mut self.h, &mut self.slope);
+        let mut gram = self.h.gram();
+        // A fixed ridge: one that followed the trace would add its own gradient.
+        let ridge = RIDGE * n as f64;
+        gram.add_to_diagonal(ridge);
+        let Some(factor) = cholesky(&gram) else { return (f64::INFINITY, vec![0.0; point.len()]) };
+        let mut c = self.h.transpose_times(targets.t);
+        factor.solve(&mut c);
+        self.h.times_into(&c, &mut self.error);
+        self.error.data_mut().iter_mut().zip(targets.t.data()).for_each(|(e, t)| *e = t - *e);
+        let value = (energy(&self.error) + ridge * energy(&c)) / self.total;
+        let without_constant = c.leading_rows(m);
+        self.error.times_transpose_into(&without_constant, &mut self.g);
+        let factor = -2.0 / self.total;
+        let columns = self.g.data_mut().par_chunks_mut(n).zip(self.slope.data().par_chunks(n));
+        let bias: Vec<f64> = columns
+            .map(|(g, slope)| {
+                g.iter_mut().zip(slope).for_each(|(g, s)| *g *= s * factor);
+                g.iter().sum()
+            })
+            .collect();
+        let mut gradient = targets.x.transpose_times(&self.g).into_data();
+        gradient.extend(bias);
+        (value, gradient)
+    }
+}
+
+fn unpack(shape: &Hidden, point: &[f64]) -> Hidden {
+    let (d, m) = (shape.weights.rows(), shape.units());
+    Hidden {
+        weights: Matrix::from_columns(point[..d * m].to_vec(), d, m),
+        bias: point[d * m..].to_vec(),
+        activation: shape.activation,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seed::Seed;
+    use crate::tower::Activation;
+
+    #[test]
+    fn the_gradient_is_that_of_the_projected_objective() {
+        let mut stream = Seed(3).stream("test");
+        let mut normal = |rows, columns| Matrix::from_columns((0..rows * columns).map(|_| stream.normal()).collect(), rows, columns);
+        let (x, t) = (Inputs::Dense(normal(60, 3)), normal(60, 2));
+        for activation in [Activation::Sine, Activation::Gelu, Activation::Tanh, Activation::Cosine] {
+            let shape = Hidden { weights: normal(3, 5), bias: normal(5, 1).into_data(), activation };
+            let targets = Targets { x: &x, t: &t, x_valid: &x, t_valid: &t };
+            let mut work = Workspace::new(&targets, 5);
+            let point = [shape.weights.data(), &shape.bias].concat();
+            let (_, gradient) = work.objective(&targets, &shape, &point);
+            for i in 0..point.len() {
+                let mut at = |delta: f64| {
+                    let mut moved = point.clone();
+                    moved[i] += delta;
+                    work.objective(&targets, &shape, &moved).0
+                };
+                let slope = (at(1e-5) - at(-1e-5)) / 2e-5;
+                assert!((slope - gradient[i]).abs() < 1e-7, "{activation:?} {i}: {slope} against {}", gradient[i]);
+            }
+        }
+    }
+}

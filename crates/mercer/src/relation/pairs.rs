@@ -1,0 +1,120 @@
+//! Observed pairs: `(x, y, value)` with an optional weight.
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// A run of observed pairs, as parallel slices.
+#[derive(Clone, Copy, Debug)]
+pub struct PairChunk<'a> {
+    /// Index of the query item of each pair.
+    pub x: &'a [u32],
+    /// Index of the key item of each pair.
+    pub y: &'a [u32],
+    /// Observed value of each pair, in the relation's units.
+    pub value: &'a [f32],
+    /// Weight of each pair, positive; `None`: all weights are 1.
+    pub weight: Option<&'a [f32]>,
+}
+
+/// Observed pairs in rewindable chunks: the form in which fits and certificates read them.
+///
+/// [`Pairs`] in memory is one implementation; a file larger than memory can be another.
+pub trait PairSource: Sync {
+    /// Number of pairs.
+    fn len(&self) -> usize;
+    /// Calls `visit` on consecutive chunks, from the first pair to the last, each time it is called.
+    ///
+    /// # Errors
+    /// If the pairs cannot be read, or `visit` fails.
+    fn for_each_chunk(&self, visit: &mut dyn FnMut(PairChunk<'_>) -> Result<()>) -> Result<()>;
+    /// Whether there are no pairs.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Observed pairs in memory. Repeated pairs are repeated measurements; self pairs are legal.
+///
+/// ```
+/// use mercer::Pairs;
+/// let pairs = Pairs::new(vec![0, 1], vec![1, 1], vec![0.5, 1.0], None)?;
+/// assert_eq!(pairs.len(), 2);
+/// # Ok::<(), mercer::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pairs {
+    x: Vec<u32>,
+    y: Vec<u32>,
+    value: Vec<f32>,
+    weight: Option<Vec<f32>>,
+}
+
+impl Pairs {
+    /// Pairs from parallel vectors: item indices, values and, if given, weights.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Shape`] if the lengths differ, [`ErrorKind::NonFinite`] at a NaN or infinite value (column 2) or
+    /// weight (column 3), [`ErrorKind::Parameter`] at a weight that is not positive.
+    pub fn new(x: Vec<u32>, y: Vec<u32>, value: Vec<f32>, weight: Option<Vec<f32>>) -> Result<Self> {
+        let lengths = [y.len(), value.len(), weight.as_ref().map_or(x.len(), Vec::len)];
+        if lengths.iter().any(|&l| l != x.len()) {
+            return Err(Error::shape("observed pairs", format!("columns of length {}", x.len()), format!("{lengths:?}")));
+        }
+        for (column, values) in [(2, Some(&value)), (3, weight.as_ref())] {
+            if let Some(row) = values.and_then(|v| v.iter().position(|v| !v.is_finite())) {
+                return Err(ErrorKind::NonFinite { what: "observed pairs".into(), row, column }.into());
+            }
+        }
+        if let Some(bad) = weight.iter().flatten().find(|w| **w <= 0.0) {
+            return Err(Error::parameter("pair weight", "positive", bad));
+        }
+        Ok(Pairs { x, y, value, weight })
+    }
+
+    /// Number of pairs.
+    pub fn len(&self) -> usize {
+        self.x.len()
+    }
+
+    /// Whether there are no pairs.
+    pub fn is_empty(&self) -> bool {
+        self.x.is_empty()
+    }
+
+    /// All pairs as one chunk.
+    pub fn chunk(&self) -> PairChunk<'_> {
+        PairChunk { x: &self.x, y: &self.y, value: &self.value, weight: self.weight.as_deref() }
+    }
+
+    /// A copy of the pairs named by `indices`, in that order.
+    ///
+    /// # Panics
+    /// If an index is not below [`Pairs::len`].
+    pub fn select(&self, indices: &[usize]) -> Pairs {
+        Pairs {
+            x: indices.iter().map(|&i| self.x[i]).collect(),
+            y: indices.iter().map(|&i| self.y[i]).collect(),
+            value: indices.iter().map(|&i| self.value[i]).collect(),
+            weight: self.weight.as_ref().map(|w| indices.iter().map(|&i| w[i]).collect()),
+        }
+    }
+}
+
+impl PairSource for Pairs {
+    fn len(&self) -> usize {
+        Pairs::len(self)
+    }
+    fn for_each_chunk(&self, visit: &mut dyn FnMut(PairChunk<'_>) -> Result<()>) -> Result<()> {
+        visit(self.chunk())
+    }
+}
+
+/// What a pair or an item may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Split {
+    /// Fitting.
+    Train,
+    /// Choosing scale, ridge and dimension.
+    Valid,
+    /// Reporting the error, never looked at before.
+    Test,
+}
