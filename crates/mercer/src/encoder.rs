@@ -1,5 +1,9 @@
 //! The model: two towers and the form of their inner product.
 
+mod store;
+
+pub use store::{Model, Record};
+
 use crate::error::{Error, Result};
 use crate::rows::Rows;
 use crate::tower::Tower;
@@ -35,6 +39,27 @@ pub enum Form {
     Signs(Vec<f32>),
 }
 
+/// The function between the inner product and the relation's value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Link {
+    /// The inner product is the value.
+    #[default]
+    Identity,
+    /// `1 / (1 + exp(-s))`: the inner product is the log-odds of a 0/1 relation.
+    Logistic,
+}
+
+impl Link {
+    /// The value for the inner product `s`.
+    pub fn apply(self, s: f64) -> f64 {
+        match self {
+            Link::Identity => s,
+            Link::Logistic => 1.0 / (1.0 + (-s).exp()),
+        }
+    }
+}
+
 /// A relation as an inner product of two towers: `r^_l(x, y) = <phi_l(x), J_l psi_l(y)>`.
 ///
 /// The outputs of a tower are the `components` embeddings of `dim` coordinates one after another. Coordinates are ordered by
@@ -45,6 +70,7 @@ pub struct DualEncoder {
     key: Option<Tower>,
     form: Form,
     components: usize,
+    link: Link,
 }
 
 impl DualEncoder {
@@ -65,7 +91,18 @@ impl DualEncoder {
                 return Err(Error::shape("signs", format!("{outputs} values 1 or -1"), signs.len()));
             }
         }
-        Ok(DualEncoder { query, key, form, components })
+        Ok(DualEncoder { query, key, form, components, link: Link::Identity })
+    }
+
+    /// The same model with another link.
+    pub fn with_link(mut self, link: Link) -> Self {
+        self.link = link;
+        self
+    }
+
+    /// The function between the inner product and the value.
+    pub fn link(&self) -> Link {
+        self.link
     }
 
     /// The class that the parts amount to.
@@ -149,7 +186,11 @@ impl DualEncoder {
             crate::linalg::Matrix::from_columns(cut, self.dim(), n)
         };
         // Row-major (n, m) is column-major (m, n).
-        Ok(part(&k, y.len()).transpose_times(&part(&q, x.len())).data().to_vec())
+        let mut values = part(&k, y.len()).transpose_times(&part(&q, x.len())).into_data();
+        if self.link != Link::Identity {
+            values.iter_mut().for_each(|v| *v = self.link.apply(*v));
+        }
+        Ok(values)
     }
 
     /// The model of dimension `k`: the first `k` coordinates of each component.
@@ -166,6 +207,6 @@ impl DualEncoder {
             Form::Identity => Form::Identity,
             Form::Signs(signs) => Form::Signs(kept.iter().map(|&j| signs[j]).collect()),
         };
-        DualEncoder::new(cut(&self.query), self.key.as_ref().map(cut), form, self.components)
+        Ok(DualEncoder::new(cut(&self.query), self.key.as_ref().map(cut), form, self.components)?.with_link(self.link))
     }
 }

@@ -3,14 +3,24 @@
 //! [`spectral`] learns a relation that can be asked, [`observed`] a table of pairs with item features, [`complete`] a
 //! table of ids in which every absent pair has a known value. All give a [`Fit`].
 
+mod als;
 mod block;
+mod complete;
 mod closed;
 mod dimension;
+mod features;
+mod grouped;
 mod hidden;
+mod ids;
 mod lbfgs;
+mod logistic;
+mod observed;
 mod polish;
 mod spectral;
 
+pub use als::factorise;
+pub use complete::{Complete, complete};
+pub use observed::{Table, observed};
 pub use spectral::{Law, spectral};
 
 use crate::encoder::{Class, DualEncoder};
@@ -78,6 +88,18 @@ pub enum Effort {
     Seconds(f64),
 }
 
+/// Which way a table is fitted where there are several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// By the data.
+    #[default]
+    Auto,
+    /// Least squares in closed form.
+    ClosedForm,
+    /// Log-odds of a complete 0/1 relation of ids.
+    Logistic,
+}
+
 /// Settings that all fits share; [`Options::default`] lets the data choose.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -89,13 +111,22 @@ pub struct Options {
     pub units: Option<usize>,
     /// How long to work.
     pub effort: Effort,
+    /// Which way a table is fitted where there are several.
+    pub method: Method,
     /// Seed of every random draw.
     pub seed: Seed,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { class: None, dimension: Dimension::Knee, units: None, effort: Effort::Converge, seed: Seed(0) }
+        Options {
+            class: None,
+            dimension: Dimension::Knee,
+            units: None,
+            effort: Effort::Converge,
+            method: Method::Auto,
+            seed: Seed(0),
+        }
     }
 }
 
@@ -137,6 +168,8 @@ pub struct Fit {
     pub target_met: Option<bool>,
     /// Held-out error of the model cut to each dimension up to the largest one tried.
     pub curve: Vec<CurvePoint>,
+    /// What the held-out error is measured on.
+    pub held_out_pairs: String,
     /// Every choice, in order.
     pub choices: Vec<Choice>,
 }

@@ -2,9 +2,12 @@
 
 mod encoder;
 mod error;
+pub mod evaluate;
 pub mod fit;
+pub mod index;
 mod linalg;
 mod parallel;
+pub mod pipeline;
 mod relation;
 mod rows;
 mod seed;
@@ -12,7 +15,7 @@ mod spectrum;
 mod tower;
 mod wide;
 
-pub use encoder::{Class, DualEncoder, Form};
+pub use encoder::{Class, DualEncoder, Form, Link, Model, Record};
 pub use error::{Error, ErrorKind, Result};
 pub use parallel::with_threads;
 pub use relation::{Kernel, PairChunk, PairSource, Pairs, PointRelation, Relation, Split};

@@ -131,6 +131,13 @@ impl<T: Scalar> Matrix<T> {
         out
     }
 
+    /// `self * other^T`.
+    pub(crate) fn times_transpose(&self, other: &Matrix<T>) -> Matrix<T> {
+        let mut out = Matrix::zeros(self.rows, other.rows);
+        self.times_transpose_into(other, &mut out);
+        out
+    }
+
     /// `out = self * other^T`, without allocating.
     pub(crate) fn times_transpose_into(&self, other: &Matrix<T>, out: &mut Matrix<T>) {
         product(self.view(), other.view().transpose(), out);

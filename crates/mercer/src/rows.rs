@@ -133,6 +133,35 @@ impl Features {
         }
     }
 
+    /// A copy with row `i` multiplied by `factors[i]`.
+    pub(crate) fn scaled_rows(&self, factors: &[f32]) -> Features {
+        let mut out = self.clone();
+        match &mut out.storage {
+            Storage::Dense(data) => {
+                data.chunks_exact_mut(self.dim).zip(factors).for_each(|(row, f)| row.iter_mut().for_each(|v| *v *= f));
+            }
+            Storage::Sparse { starts, values, .. } => {
+                for (i, factor) in factors.iter().enumerate() {
+                    values[starts[i]..starts[i + 1]].iter_mut().for_each(|v| *v *= factor);
+                }
+            }
+        }
+        out
+    }
+
+    /// Whether row `i` is the `i`-th unit vector: the features of an id table.
+    pub fn is_one_hot(&self) -> bool {
+        match &self.storage {
+            Storage::Dense(_) => false,
+            Storage::Sparse { starts, columns, values } => {
+                self.len() == self.dim
+                    && starts.iter().enumerate().all(|(i, s)| i == *s)
+                    && columns.iter().enumerate().all(|(i, c)| i == *c as usize)
+                    && values.iter().all(|v| *v == 1.0)
+            }
+        }
+    }
+
     /// A copy of the rows named by `indices`, in that order, repeats allowed.
     ///
     /// # Panics

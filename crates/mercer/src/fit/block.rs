@@ -6,7 +6,7 @@ use crate::encoder::{Class, DualEncoder};
 use crate::error::{Error, Result};
 use crate::fit::closed::{Basis, Cores, assemble, solve};
 use crate::fit::dimension::{Chosen, choose, error_curve};
-use crate::fit::hidden::{Directions, Hidden, Inputs, Proposal};
+use crate::fit::hidden::{Hidden, Inputs, Proposal, proposals};
 use crate::fit::polish::{Limits, Targets};
 use crate::fit::{Choice, Dimension, Effort, Fit, Options, Outcome, Progress};
 use crate::linalg::{Matrix, eigen, qr, svd};
@@ -111,6 +111,11 @@ pub(crate) fn fit_blocks(problem: &Problem, options: &Options, progress: &dyn Pr
         held_out_relative: relative,
         target_met: met,
         curve,
+        held_out_pairs: format!(
+            "{} new queries times {} new keys",
+            problem.queries.valid.len(),
+            problem.keys.as_ref().unwrap_or(&problem.queries).valid.len()
+        ),
         choices,
     })
 }
@@ -206,24 +211,6 @@ struct Found {
 fn head(inputs: &Inputs, t: &Matrix, rows: usize) -> (Inputs, Matrix) {
     let rows = rows.min(t.rows());
     (inputs.leading_rows(rows), t.leading_rows(rows))
-}
-
-fn proposals(x: &Inputs) -> Vec<Proposal> {
-    let directions: &[Directions] = if x.is_isotropic() {
-        &[Directions::Isotropic]
-    } else {
-        &[Directions::Isotropic, Directions::Differences]
-    };
-    let mut all = Vec::new();
-    for &directions in directions {
-        for scale in [0.1, 0.2, 0.4, 0.7, 1.2, 2.0, 3.2] {
-            all.push(Proposal { activation: Activation::Sine, directions, scale, offsets: true });
-        }
-        for offsets in [false, true] {
-            all.push(Proposal { activation: Activation::Relu, directions, scale: 1.0, offsets });
-        }
-    }
-    all
 }
 
 /// A contest of proposals on a part of the anchors, then the polish of the winner.

@@ -189,6 +189,25 @@ pub(crate) struct Proposal {
     pub(crate) offsets: bool,
 }
 
+/// The proposals that compete for the hidden units of data `x`.
+pub(crate) fn proposals(x: &Inputs) -> Vec<Proposal> {
+    let directions: &[Directions] = if x.is_isotropic() {
+        &[Directions::Isotropic]
+    } else {
+        &[Directions::Isotropic, Directions::Differences]
+    };
+    let mut all = Vec::new();
+    for &directions in directions {
+        for scale in [0.1, 0.2, 0.4, 0.7, 1.2, 2.0, 3.2] {
+            all.push(Proposal { activation: Activation::Sine, directions, scale, offsets: true });
+        }
+        for offsets in [false, true] {
+            all.push(Proposal { activation: Activation::Relu, directions, scale: 1.0, offsets });
+        }
+    }
+    all
+}
+
 impl std::fmt::Display for Proposal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let directions = match self.directions {

@@ -85,6 +85,20 @@ impl Pairs {
         PairChunk { x: &self.x, y: &self.y, value: &self.value, weight: self.weight.as_deref() }
     }
 
+    /// These pairs followed by `other`'s; weights appear if either has them.
+    pub fn concat(&self, other: &Pairs) -> Pairs {
+        let weight = (self.weight.is_some() || other.weight.is_some()).then(|| {
+            let own = |p: &Pairs| p.weight.clone().unwrap_or_else(|| vec![1.0; p.len()]);
+            [own(self), own(other)].concat()
+        });
+        Pairs {
+            x: [self.x.as_slice(), &other.x].concat(),
+            y: [self.y.as_slice(), &other.y].concat(),
+            value: [self.value.as_slice(), &other.value].concat(),
+            weight,
+        }
+    }
+
     /// A copy of the pairs named by `indices`, in that order.
     ///
     /// # Panics

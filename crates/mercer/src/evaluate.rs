@@ -1,0 +1,176 @@
+//! Errors of a model on pairs with known values.
+
+mod ranking;
+
+pub use ranking::Ranking;
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::encoder::DualEncoder;
+use crate::error::Result;
+use crate::relation::Pairs;
+use crate::rows::Features;
+
+/// Regression metrics of predicted against observed values.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// Number of pairs.
+    pub pairs: usize,
+    /// Root mean square error, in the relation's units.
+    pub rmse: f64,
+    /// `rmse` divided by the root mean square of the values.
+    pub relative_rmse: f64,
+    /// Mean absolute error.
+    pub mae: f64,
+    /// Largest absolute error.
+    pub max: f64,
+    /// Spearman's rank correlation, ties at their mean rank; `None` where one side is constant.
+    pub spearman: Option<f64>,
+}
+
+impl Summary {
+    /// Metrics of `predicted` against `values`, two slices of one length; `None` if they are empty.
+    ///
+    /// ```
+    /// let summary = mercer::evaluate::Summary::new(&[1.0, 2.0, 2.5], &[1.0, 2.0, 4.0]).unwrap();
+    /// assert_eq!((summary.mae, summary.max, summary.spearman), (0.5, 1.5, Some(1.0)));
+    /// ```
+    pub fn new(predicted: &[f64], values: &[f64]) -> Option<Summary> {
+        if values.is_empty() {
+            return None;
+        }
+        let n = values.len() as f64;
+        let errors = || predicted.iter().zip(values).map(|(p, v)| (p - v).abs());
+        let rmse = (errors().map(|e| e * e).sum::<f64>() / n).sqrt();
+        let scale = (values.iter().map(|v| v * v).sum::<f64>() / n).sqrt();
+        Some(Summary {
+            pairs: values.len(),
+            rmse,
+            relative_rmse: rmse / scale,
+            mae: errors().sum::<f64>() / n,
+            max: errors().fold(0.0, f64::max),
+            spearman: correlation(&ranks(predicted), &ranks(values)),
+        })
+    }
+}
+
+/// Ranks from 1, equal values at their mean rank.
+fn ranks(values: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
+    let mut ranks = vec![0.0; values.len()];
+    let mut first = 0;
+    while first < order.len() {
+        let tied = order[first..].iter().take_while(|&&i| values[i] == values[order[first]]).count();
+        let rank = first as f64 + 0.5 * (tied as f64 + 1.0);
+        order[first..first + tied].iter().for_each(|&i| ranks[i] = rank);
+        first += tied;
+    }
+    ranks
+}
+
+fn correlation(a: &[f64], b: &[f64]) -> Option<f64> {
+    let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len() as f64;
+    let (ma, mb) = (mean(a), mean(b));
+    let sum = |f: &dyn Fn(f64, f64) -> f64| a.iter().zip(b).map(|(x, y)| f(x - ma, y - mb)).sum::<f64>();
+    let (ab, aa, bb) = (sum(&|x, y| x * y), sum(&|x, _| x * x), sum(&|_, y| y * y));
+    (aa > 0.0 && bb > 0.0).then(|| (ab / (aa * bb).sqrt()).clamp(-1.0, 1.0))
+}
+
+/// Embeddings of all items of both sides, for scoring many pairs.
+pub struct Scorer {
+    queries: Vec<f32>,
+    keys: Option<Vec<f32>>,
+    width: usize,
+    link: crate::encoder::Link,
+}
+
+impl Scorer {
+    /// Embeds `queries` and `keys` (`None`: the queries are the keys, too).
+    ///
+    /// # Errors
+    /// As [`crate::Tower::forward`].
+    pub fn new(model: &DualEncoder, queries: &Features, keys: Option<&Features>) -> Result<Scorer> {
+        let items = keys.unwrap_or(queries);
+        Ok(Scorer {
+            queries: model.embed_queries(&queries.rows())?,
+            keys: Some(model.embed_keys(&items.rows())?),
+            width: model.query().outputs(),
+            link: model.link(),
+        })
+    }
+
+    fn products(&self, x: u32, y: u32) -> impl Iterator<Item = f64> + '_ {
+        let keys = self.keys.as_deref().unwrap_or(&self.queries);
+        let (q, k) = (&self.queries[x as usize * self.width..], &keys[y as usize * self.width..]);
+        q[..self.width].iter().zip(&k[..self.width]).map(|(a, b)| f64::from(*a) * f64::from(*b))
+    }
+
+    /// Predicted value of one pair of a model with one component.
+    pub fn score(&self, x: u32, y: u32) -> f64 {
+        self.link.apply(self.products(x, y).sum())
+    }
+
+    /// Predicted values of all `pairs`.
+    pub fn scores(&self, pairs: &Pairs) -> Vec<f64> {
+        let chunk = pairs.chunk();
+        (0..pairs.len()).into_par_iter().map(|p| self.score(chunk.x[p], chunk.y[p])).collect()
+    }
+}
+
+/// Errors on pairs, also of the model cut to smaller dimensions.
+pub(crate) struct PairErrors<'a> {
+    scorer: Scorer,
+    pairs: &'a Pairs,
+}
+
+impl<'a> PairErrors<'a> {
+    pub(crate) fn new(
+        model: &DualEncoder,
+        queries: &Features,
+        keys: Option<&Features>,
+        pairs: &'a Pairs,
+    ) -> Result<PairErrors<'a>> {
+        Ok(PairErrors { scorer: Scorer::new(model, queries, keys)?, pairs })
+    }
+
+    pub(crate) fn rmse(&self) -> f64 {
+        let scores = self.scorer.scores(self.pairs);
+        let sum: f64 = scores.iter().zip(self.pairs.chunk().value).map(|(s, v)| (s - f64::from(*v)).powi(2)).sum();
+        (sum / self.pairs.len().max(1) as f64).sqrt()
+    }
+
+    /// Root mean square of the values.
+    pub(crate) fn scale(&self) -> f64 {
+        let sum: f64 = self.pairs.chunk().value.iter().map(|v| f64::from(*v).powi(2)).sum();
+        (sum / self.pairs.len().max(1) as f64).sqrt()
+    }
+
+    /// `(k, rmse)` of the model cut to `k = 1, 2, ...` coordinates.
+    pub(crate) fn curve(&self) -> Vec<(usize, f64)> {
+        let mut squares = vec![0.0; self.scorer.width];
+        let chunk = self.pairs.chunk();
+        for p in 0..self.pairs.len() {
+            let mut partial = 0.0;
+            for (product, sum) in self.scorer.products(chunk.x[p], chunk.y[p]).zip(&mut squares) {
+                partial += product;
+                *sum += (self.scorer.link.apply(partial) - f64::from(chunk.value[p])).powi(2);
+            }
+        }
+        let n = self.pairs.len().max(1) as f64;
+        squares.iter().enumerate().map(|(i, s)| (i + 1, (s / n).sqrt())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ties_share_their_mean_rank() {
+        assert_eq!(ranks(&[3.0, 1.0, 3.0, 2.0]), [3.5, 1.0, 3.5, 2.0]);
+        assert_eq!(correlation(&[1.0, 1.0], &[1.0, 2.0]), None);
+        assert_eq!(correlation(&[1.0, 2.0, 3.0], &[3.0, 2.0, 1.0]), Some(-1.0));
+    }
+}

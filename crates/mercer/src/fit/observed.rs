@@ -1,0 +1,352 @@
+//! Tables of observed pairs between items with features: a convex fit in whitened hidden features.
+//!
+//! Each side gets a feature map `f(x)` of `r` coordinates (hidden units, whitened, cut to their principal components and scaled
+//! to unit mean square). The core `M` minimises the convex
+//! `sum_p w_p (f(x_p)^T M g(y_p) - v_p)^2 + lambda |M|^2`
+//! by conjugate gradients; a decomposition of `M` in the metric of the data, truncated, gives the towers' outputs for every
+//! dimension at once.
+
+use crate::encoder::{Class, DualEncoder, Form};
+use crate::error::{Error, Result};
+use crate::evaluate::PairErrors;
+use crate::fit::closed::leading;
+use crate::fit::dimension::{Chosen, choose};
+use crate::fit::grouped::Grouped;
+use crate::fit::features::{FeatureMap, candidates};
+use crate::fit::{Choice, CurvePoint, Dimension, Effort, Fit, Options, Outcome, Progress};
+use crate::linalg::{Matrix, eigen, svd};
+use crate::relation::Pairs;
+use crate::rows::Features;
+use crate::tower::Tower;
+
+/// A table of observed pairs, cut into what is fitted and what is held out for choices.
+#[derive(Clone, Copy)]
+pub struct Table<'a> {
+    /// Features of the query items.
+    pub queries: &'a Features,
+    /// Features of the key items; `None`: the queries' items.
+    pub keys: Option<&'a Features>,
+    /// Pairs to fit.
+    pub train: &'a Pairs,
+    /// Pairs on which scale, ridge, class and dimension are chosen.
+    pub valid: &'a Pairs,
+}
+
+/// Ridge relative to features and values of unit scale: the first is kept unless another is clearly better held out.
+const RIDGES: [f64; 4] = [0.3, 3.0, 30.0, 0.03];
+/// A ridge replaces the first only below this share of its held-out error: a few near pairs can dominate hold-outs.
+const CLEARLY: f64 = 0.95;
+/// Conjugate-gradient iterations at the most.
+const ITERATIONS: usize = 60;
+/// Pairs on which candidate feature maps compete.
+const CONTEST: usize = 20_000;
+/// Share of its held-out error that a wider class must save to be chosen.
+const WORTH: f64 = 0.98;
+/// Largest dimension that is tried where the data choose it.
+const LARGEST: usize = 128;
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(x, y)| x * y).sum()
+}
+
+/// The minimising core, `(rx, ry)`, for features `f` `(rx, n)` and `g` `(ry, m)`, a column an item.
+fn solve_core(f: &Matrix, g: &Matrix, pairs: &Grouped, ridge: f64, iterations: usize) -> Matrix {
+    let apply = |p: &Matrix| {
+        let q = p.transpose_times(f);
+        let s = pairs.scatter(g, |x, at| dot(q.column(x), g.column(pairs.y[at] as usize)));
+        let mut out = f.times_transpose(&s);
+        out.data_mut().iter_mut().zip(p.data()).for_each(|(o, p)| *o += ridge * p);
+        out
+    };
+    let mut residual = f.times_transpose(&pairs.scatter(g, |_, at| pairs.value[at]));
+    let mut core = Matrix::zeros(f.rows(), g.rows());
+    let mut direction = residual.clone();
+    let start = dot(residual.data(), residual.data());
+    let mut norm = start;
+    for _ in 0..iterations {
+        if norm <= 1e-12 * start {
+            break;
+        }
+        let image = apply(&direction);
+        let step = norm / dot(direction.data(), image.data());
+        core.data_mut().iter_mut().zip(direction.data()).for_each(|(c, d)| *c += step * d);
+        residual.data_mut().iter_mut().zip(image.data()).for_each(|(r, i)| *r -= step * i);
+        let next = dot(residual.data(), residual.data());
+        let turn = next / norm;
+        direction.data_mut().iter_mut().zip(residual.data()).for_each(|(d, r)| *d = r + turn * *d);
+        norm = next;
+    }
+    core
+}
+
+/// Towers from a core, cut to dimension `dim` in the metric of the data.
+fn build(x: &Mapped, y: Option<&Mapped>, core: &Matrix, class: Class, dim: usize) -> Result<DualEncoder> {
+    let failed = || Error::data("the core's decomposition failed", "check the values for extreme numbers");
+    let other = y.unwrap_or(x);
+    let scaled = Matrix::from_fn(core.rows(), core.columns(), |i, j| x.metric[i] * core[(i, j)] * other.metric[j]);
+    let outputs = |side: &Mapped, vectors: &Matrix, sizes: &[f64]| {
+        let scale = |i: usize, j: usize| sizes.get(j).map_or(0.0, |s| vectors[(i, j)] * s.sqrt() / side.metric[i]);
+        side.map.tower(&Matrix::from_fn(vectors.rows(), dim, scale))
+    };
+    if class == Class::Asymmetric {
+        let (u, s, v) = svd(&scaled).ok_or_else(failed)?;
+        return DualEncoder::new(outputs(x, &u, &s)?, Some(outputs(other, &v, &s)?), Form::Identity, 1);
+    }
+    let half = Matrix::from_fn(core.rows(), core.rows(), |i, j| 0.5 * (scaled[(i, j)] + scaled[(j, i)]));
+    let (values, vectors) = eigen(&half).ok_or_else(failed)?;
+    let order = leading(&values, class == Class::Signed, dim);
+    let sizes: Vec<f64> = order.iter().map(|&i| values[i].abs()).collect();
+    let tower: Tower = outputs(x, &vectors.select_columns(&order), &sizes)?;
+    let sign = |j: usize| order.get(j).map_or(1.0, |&i| if values[i] < 0.0 { -1.0 } else { 1.0 });
+    let form = if class == Class::Signed { Form::Signs((0..dim).map(sign).collect()) } else { Form::Identity };
+    DualEncoder::new(tower, None, form, 1)
+}
+
+/// A feature map with its values on all items of a side.
+struct Mapped {
+    map: FeatureMap,
+    /// `(r, n)`, a column an item.
+    f: Matrix,
+    /// Root mean square of each feature over the items that occur in pairs.
+    metric: Vec<f64>,
+}
+
+impl Mapped {
+    fn new(map: FeatureMap, items: &Features, used: &[usize]) -> Mapped {
+        let f = map.evaluate(items).transpose();
+        let mut metric = vec![0.0; f.rows()];
+        for &i in used {
+            metric.iter_mut().zip(f.column(i)).for_each(|(m, v)| *m += v * v);
+        }
+        let floor = 1e-6 * metric.iter().fold(0.0, |a: f64, &b| a.max(b)).max(f64::MIN_POSITIVE);
+        metric.iter_mut().for_each(|m| *m = (m.max(floor) / used.len().max(1) as f64).sqrt());
+        Mapped { map, f, metric }
+    }
+}
+
+/// Items that occur on one side of the pairs (on either side where the items are shared), increasing.
+fn used_items(pairs: &Pairs, query: bool, shared: bool, len: usize) -> Vec<usize> {
+    let mut seen = vec![false; len];
+    let chunk = pairs.chunk();
+    if query || shared {
+        chunk.x.iter().for_each(|&i| seen[i as usize] = true);
+    }
+    if !query || shared {
+        chunk.y.iter().for_each(|&i| seen[i as usize] = true);
+    }
+    (0..len).filter(|&i| seen[i]).collect()
+}
+
+/// Everything about one fit but the ridge and the class.
+struct Work<'a> {
+    table: Table<'a>,
+    x: Mapped,
+    y: Option<Mapped>,
+}
+
+impl Work<'_> {
+    fn model(&self, pairs: &Pairs, class: Class, ridge: f64, dim: usize, iterations: usize) -> Result<DualEncoder> {
+        let core = self.core(pairs, class, ridge, iterations);
+        build(&self.x, if class == Class::Asymmetric { Some(self.other()) } else { None }, &core, class, dim)
+    }
+
+    fn other(&self) -> &Mapped {
+        self.y.as_ref().unwrap_or(&self.x)
+    }
+
+    fn core(&self, pairs: &Pairs, class: Class, ridge: f64, iterations: usize) -> Matrix {
+        let grouped = Grouped::new(pairs, self.table.queries.len(), class != Class::Asymmetric);
+        solve_core(&self.x.f, &self.other().f, &grouped, ridge, iterations)
+    }
+
+    fn error(&self, model: &DualEncoder) -> Result<f64> {
+        Ok(PairErrors::new(model, self.table.queries, self.table.keys, self.table.valid)?.rmse())
+    }
+}
+
+/// Learns a table of observed pairs between items with features.
+///
+/// Cost: 60 iterations of about `4 r^2 (items) + 4 r (pairs)` operations, `r = 300`, for each class and ridge compared.
+///
+/// # Errors
+/// If there are too few pairs, the values are constant, or an option is out of range.
+pub fn observed(table: Table<'_>, options: &Options, progress: &dyn Progress) -> Result<Fit> {
+    check(&table)?;
+    if table.keys.is_some() && options.class.is_some_and(|c| c != Class::Asymmetric) {
+        return Err(Error::parameter("class", "asymmetric for two different sets of items", "another"));
+    }
+    let mut choices = Vec::new();
+    progress.stage("features");
+    let iterations = match options.effort {
+        Effort::Steps(steps) => steps.max(1),
+        _ => ITERATIONS,
+    };
+    let work = choose_features(table, options, &mut choices)?;
+    progress.stage("core");
+    let rank = work.x.f.rows().min(work.other().f.rows());
+    let largest = match options.dimension {
+        Dimension::Fixed(0) => return Err(Error::parameter("dimension", "at least 1", 0)),
+        Dimension::Fixed(dim) => dim,
+        _ => LARGEST.min(rank),
+    };
+    let class = choose_class(&work, options, largest, iterations, &mut choices)?;
+    let model = choose_ridge(&work, class, largest, iterations, &mut choices)?;
+    progress.stage("dimension");
+    let errors = PairErrors::new(&model, table.queries, table.keys, table.valid)?;
+    let curve: Vec<CurvePoint> = errors.curve().into_iter().map(|(dim, rmse)| CurvePoint { dim, rmse }).collect();
+    let Chosen { dim, rmse, relative, met, choice } = choose(&curve, options.dimension, errors.scale());
+    choices.push(choice);
+    Ok(Fit {
+        encoder: if dim < largest { model.truncate(dim)? } else { model },
+        outcome: Outcome::Converged,
+        steps: iterations,
+        held_out_rmse: rmse,
+        held_out_relative: relative,
+        target_met: met,
+        curve,
+        held_out_pairs: format!("{} pairs", table.valid.len()),
+        choices,
+    })
+}
+
+/// Refuses tables from which nothing can be learned.
+pub(crate) fn check(table: &Table<'_>) -> Result<()> {
+    let values = table.train.chunk().value;
+    if values.len() < 20 || table.valid.len() < 5 {
+        let problem = format!("{} pairs to fit and {} held out are too few", values.len(), table.valid.len());
+        return Err(Error::data(problem, "bring at least 20 and 5, or declare all other pairs with --absent 0"));
+    }
+    if values.iter().all(|v| *v == values[0]) {
+        let problem = format!("the target is constant: every value is {}", values[0]);
+        return Err(Error::data(problem, "bring pairs with other values, or declare all other pairs with --absent 0"));
+    }
+    Ok(())
+}
+
+fn choose_features<'a>(table: Table<'a>, options: &Options, choices: &mut Vec<Choice>) -> Result<Work<'a>> {
+    let shared = table.keys.is_none();
+    let all = table.train.concat(table.valid);
+    let used = used_items(&all, true, shared, table.queries.len());
+    let keys = table.keys.map(|k| (k, used_items(&all, false, false, k.len())));
+    let mut maps: Vec<(String, FeatureMap, Option<FeatureMap>)> = Vec::new();
+    let units = options.units;
+    let key_maps = keys.as_ref().map(|(items, used)| candidates(&items.select(used), units, options.seed, "key units"));
+    for (i, (name, map)) in candidates(&table.queries.select(&used), units, options.seed, "query units").into_iter().enumerate() {
+        match &key_maps {
+            // Both sides take the recipe of the same place in the list; a shorter list repeats its last.
+            Some(keys) => {
+                let (key_name, key) = &keys[i.min(keys.len() - 1)];
+                maps.push((format!("{name}; keys: {key_name}"), map, Some(key.clone())));
+            }
+            None => maps.push((name, map, None)),
+        }
+    }
+    let entrants = maps.len();
+    let mut best: Option<(f64, String, Work<'a>)> = None;
+    let part = table.train.select(&options.seed.stream("contest").choose(table.train.len(), CONTEST));
+    for (name, map, key) in maps {
+        let y = keys.as_ref().zip(key).map(|((items, used), key)| Mapped::new(key, items, used));
+        let work = Work { table, x: Mapped::new(map, table.queries, &used), y };
+        let error = if entrants == 1 {
+            0.0
+        } else {
+            let dim = work.x.f.rows().min(work.other().f.rows());
+            work.error(&work.model(&part, Class::Asymmetric, RIDGES[0], dim, ITERATIONS / 2)?)?
+        };
+        if best.as_ref().is_none_or(|b| error < b.0) {
+            best = Some((error, name, work));
+        }
+    }
+    let (error, name, work) = best.ok_or_else(|| Error::data("no feature map fits the items", "check the features"))?;
+    let reason = match entrants {
+        1 => "the recipe for sparse rows: measured best at equal dimension".to_string(),
+        n => format!("lowest held-out error of {n} candidates ({error:.2e})"),
+    };
+    choices.push(Choice::new("units", name, reason));
+    Ok(work)
+}
+
+/// Share of antisymmetric energy on pairs observed in both orders, with their number.
+fn reversed_pairs(pairs: &Pairs) -> (usize, f64) {
+    let chunk = pairs.chunk();
+    let mut sums = std::collections::BTreeMap::<(u32, u32), (f64, f64)>::new();
+    for p in 0..pairs.len() {
+        let own = sums.entry((chunk.x[p], chunk.y[p])).or_default();
+        *own = (own.0 + f64::from(chunk.value[p]), own.1 + 1.0);
+    }
+    let (mut count, mut odd, mut total) = (0, 0.0, 0.0);
+    for (&(x, y), &(sum, n)) in sums.iter().filter(|((x, y), _)| x < y) {
+        if let Some(&(back, m)) = sums.get(&(y, x)) {
+            let (a, b) = (sum / n, back / m);
+            (count, odd, total) = (count + 1, odd + 0.25 * (a - b) * (a - b), total + 0.5 * (a * a + b * b));
+        }
+    }
+    (count, if total > 0.0 { odd / total } else { 0.0 })
+}
+
+fn choose_class(work: &Work<'_>, options: &Options, dim: usize, iterations: usize, choices: &mut Vec<Choice>) -> Result<Class> {
+    let mut decide = |class: Class, reason: String| {
+        choices.push(Choice::new("class", class, reason));
+        Ok(class)
+    };
+    if let Some(class) = options.class {
+        return decide(class, "as asked".into());
+    }
+    if work.y.is_some() {
+        return decide(Class::Asymmetric, "queries and keys are different sets of items".into());
+    }
+    let error = |class: Class| work.error(&work.model(work.table.train, class, RIDGES[0], dim, iterations)?);
+    let (tied, signed) = (error(Class::Symmetric)?, error(Class::Signed)?);
+    let symmetric = || match signed < WORTH * tied {
+        true => (Class::Signed, format!("signs lower the held-out error from {tied:.2e} to {signed:.2e}")),
+        false => (Class::Symmetric, format!("signs do not lower the held-out error ({tied:.2e}, with signs {signed:.2e})")),
+    };
+    let (count, odd) = reversed_pairs(work.table.train);
+    if count >= 20 && odd < 1e-9 {
+        let (class, reason) = symmetric();
+        return decide(class, format!("all {count} pairs seen in both orders agree; {reason}"));
+    }
+    let untied = error(Class::Asymmetric)?;
+    let lowest = tied.min(signed);
+    let seen = match count {
+        0 => "no pair is seen in both orders".into(),
+        _ => format!("{:.2} % antisymmetric on {count} pairs seen in both orders", 100.0 * odd),
+    };
+    let errors = format!("held-out error tied {tied:.2e}, signed {signed:.2e}, untied {untied:.2e}");
+    if untied < WORTH * lowest {
+        decide(Class::Asymmetric, format!("{seen}; {errors}"))
+    } else if count == 0 && lowest > WORTH * untied {
+        let (class, _) = symmetric();
+        decide(class, format!("undetermined: {seen} and the errors differ little; the smaller model is kept; {errors}"))
+    } else {
+        let (class, _) = symmetric();
+        decide(class, format!("{seen}; {errors}"))
+    }
+}
+
+fn choose_ridge(
+    work: &Work<'_>,
+    class: Class,
+    dim: usize,
+    iterations: usize,
+    choices: &mut Vec<Choice>,
+) -> Result<DualEncoder> {
+    let at = |ridge: f64| -> Result<(f64, f64, DualEncoder)> {
+        let model = work.model(work.table.train, class, ridge, dim, iterations)?;
+        Ok((work.error(&model)?, ridge, model))
+    };
+    let first = at(RIDGES[0])?;
+    let mut best = first.clone();
+    for ridge in &RIDGES[1..] {
+        let other = at(*ridge)?;
+        if other.0 < best.0 && other.0 < CLEARLY * first.0 {
+            best = other;
+        }
+    }
+    let reason = match best.1 == RIDGES[0] {
+        true => "the default; no other is clearly better held out",
+        false => "lowest held-out error",
+    };
+    choices.push(Choice::new("ridge", best.1, reason));
+    Ok(best.2)
+}
