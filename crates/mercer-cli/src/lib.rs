@@ -1,1 +1,90 @@
-//! Command line.
+//! The `mercer` command as a function: [`run`] takes arguments and two streams and returns an exit code.
+//!
+//! `main` and the Python wheel's command call the same [`run`], tests call it without a process.
+
+mod args;
+mod console;
+mod describe;
+mod failure;
+mod fit;
+mod info;
+mod predict;
+mod search;
+mod settings;
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use clap::{CommandFactory, Parser};
+
+use crate::args::{Arguments, Verb};
+use crate::console::Console;
+
+/// The exit codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Everything was done.
+    Done = 0,
+    /// The data or the work failed.
+    Failed = 1,
+    /// The command was not understood.
+    Usage = 2,
+    /// The work was done, and a target that was asked for is not met.
+    TargetMissed = 3,
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        std::process::ExitCode::from(exit as u8)
+    }
+}
+
+/// Runs one command line; results go to `out`, plans, progress and errors to `err`.
+pub fn run(
+    arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    out: &mut (dyn Write + Send),
+    err: &mut (dyn Write + Send),
+) -> Exit {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => return explain(&error, out, err),
+    };
+    let mut console = Console::new(&arguments.output, out, err);
+    let done = match arguments.verb {
+        Verb::Fit(own) => fit::run(*own, &mut console),
+        Verb::Predict(own) => predict::predict(&own, &mut console),
+        Verb::Evaluate(own) => predict::evaluate(&own, &mut console),
+        Verb::Embed(own) => search::embed(&own, &mut console),
+        Verb::Search(own) => search::search(&own, &mut console),
+        Verb::Info(own) => info::run(&own, &mut console),
+        Verb::Completions(own) => {
+            let mut text = Vec::new();
+            clap_complete::generate(own.shell, &mut Arguments::command(), "mercer", &mut text);
+            console.raw(&text).map(|()| Exit::Done)
+        }
+        Verb::Man => {
+            let mut text = Vec::new();
+            let page = clap_mangen::Man::new(Arguments::command()).render(&mut text);
+            page.map_err(failure::Failure::from).and_then(|()| console.raw(&text)).map(|()| Exit::Done)
+        }
+    };
+    done.unwrap_or_else(|failure| {
+        console.failure(&failure);
+        failure.exit
+    })
+}
+
+/// Help goes to `out`; a command line that is not understood is explained on `err`.
+fn explain(error: &clap::Error, out: &mut (dyn Write + Send), err: &mut (dyn Write + Send)) -> Exit {
+    let color = console::colored();
+    let rendered = error.render();
+    let text = if color { rendered.ansi().to_string() } else { rendered.to_string() };
+    // A reader that has gone away has nothing to be told.
+    if error.use_stderr() {
+        let _ = err.write_all(text.as_bytes());
+        Exit::Usage
+    } else {
+        let _ = out.write_all(text.as_bytes());
+        Exit::Done
+    }
+}

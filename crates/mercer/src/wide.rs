@@ -7,18 +7,18 @@ use std::f64::consts::LOG2_E;
 
 /// Declares `fn name(args)` that runs `body::<FMA>(args)` compiled for the widest instruction set at hand.
 macro_rules! wide {
-    ($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),*) = $body:ident) => {
+    ($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),*) $(-> $result:ty)? = $body:ident) => {
         $(#[$doc])*
         #[allow(unsafe_code)]
-        pub(crate) fn $name($($arg: $ty),*) {
+        pub(crate) fn $name($($arg: $ty),*) $(-> $result)? {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma")]
-                fn wide512($($arg: $ty),*) {
+                fn wide512($($arg: $ty),*) $(-> $result)? {
                     $body::<true>($($arg),*)
                 }
                 #[target_feature(enable = "avx2,fma")]
-                fn wide256($($arg: $ty),*) {
+                fn wide256($($arg: $ty),*) $(-> $result)? {
                     $body::<true>($($arg),*)
                 }
                 let fma = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
@@ -181,6 +181,37 @@ pub(crate) fn tanh32<const FMA: bool>(x: f32) -> f32 {
     let e = p * f32::from_bits(rounded.to_bits().wrapping_add(127) << 23);
     (e - 1.0) / (e + 1.0)
 }
+
+/// Partial sums of an inner product: enough to fill the widest registers and to hide the latency of an addition.
+const LANES: usize = 32;
+
+#[inline(always)]
+fn dot_body<const FMA: bool>(a: &[f64], b: &[f64]) -> f64 {
+    let mut sums = [0.0; LANES];
+    let (a, b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let tail: f64 = a.remainder().iter().zip(b.remainder()).map(|(x, y)| x * y).sum();
+    for (x, y) in a.zip(b) {
+        for i in 0..LANES {
+            sums[i] = fma::<FMA>(x[i], y[i], sums[i]);
+        }
+    }
+    sums.iter().sum::<f64>() + tail
+}
+wide!(
+    /// Inner product of two slices of one length.
+    fn dot(a: &[f64], b: &[f64]) -> f64 = dot_body
+);
+
+#[inline(always)]
+fn add_scaled_body<const FMA: bool>(out: &mut [f64], factor: f64, values: &[f64]) {
+    for (o, v) in out.iter_mut().zip(values) {
+        *o = fma::<FMA>(factor, *v, *o);
+    }
+}
+wide!(
+    /// `out += factor * values`.
+    fn add_scaled(out: &mut [f64], factor: f64, values: &[f64]) = add_scaled_body
+);
 
 #[cfg(test)]
 mod tests {

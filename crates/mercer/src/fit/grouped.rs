@@ -3,6 +3,7 @@
 use crate::linalg::Matrix;
 use crate::parallel::row_blocks;
 use crate::relation::Pairs;
+use crate::wide::add_scaled;
 
 /// Pairs grouped by query, for products that gather and scatter.
 pub(crate) struct Grouped {
@@ -54,7 +55,7 @@ impl Grouped {
             for (i, column) in columns.chunks_exact_mut(r).enumerate() {
                 for p in self.starts[first + i]..self.starts[first + i + 1] {
                     let c = self.weight[p] * coefficient(first + i, p);
-                    column.iter_mut().zip(g.column(self.y[p] as usize)).for_each(|(o, v)| *o += c * v);
+                    add_scaled(column, c, g.column(self.y[p] as usize));
                 }
             }
         });

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use crate::wide::{add_scaled, dot};
+
 /// Curvature pairs that are remembered.
 const MEMORY: usize = 40;
 
@@ -11,10 +13,6 @@ pub(crate) struct Lbfgs {
     pub(crate) value: f64,
     gradient: Vec<f64>,
     pairs: VecDeque<(Vec<f64>, Vec<f64>, f64)>,
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(x, y)| x * y).sum()
 }
 
 impl Lbfgs {
@@ -68,7 +66,7 @@ impl Lbfgs {
         let mut alphas = Vec::with_capacity(self.pairs.len());
         for (s, y, sy) in self.pairs.iter().rev() {
             let alpha = dot(s, &q) / sy;
-            q.iter_mut().zip(y).for_each(|(q, y)| *q -= alpha * y);
+            add_scaled(&mut q, -alpha, y);
             alphas.push(alpha);
         }
         if let Some((_, y, sy)) = self.pairs.back() {
@@ -77,7 +75,7 @@ impl Lbfgs {
         }
         for ((s, y, sy), alpha) in self.pairs.iter().zip(alphas.into_iter().rev()) {
             let beta = dot(y, &q) / sy;
-            q.iter_mut().zip(s).for_each(|(q, s)| *q += (alpha - beta) * s);
+            add_scaled(&mut q, alpha - beta, s);
         }
         q
     }

@@ -18,6 +18,7 @@ use crate::linalg::{Matrix, eigen, svd};
 use crate::relation::Pairs;
 use crate::rows::Features;
 use crate::tower::Tower;
+use crate::wide::{add_scaled, dot};
 
 /// A table of observed pairs, cut into what is fitted and what is held out for choices.
 #[derive(Clone, Copy)]
@@ -45,17 +46,13 @@ const WORTH: f64 = 0.98;
 /// Largest dimension that is tried where the data choose it.
 const LARGEST: usize = 128;
 
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(x, y)| x * y).sum()
-}
-
 /// The minimising core, `(rx, ry)`, for features `f` `(rx, n)` and `g` `(ry, m)`, a column an item.
 fn solve_core(f: &Matrix, g: &Matrix, pairs: &Grouped, ridge: f64, iterations: usize) -> Matrix {
     let apply = |p: &Matrix| {
         let q = p.transpose_times(f);
         let s = pairs.scatter(g, |x, at| dot(q.column(x), g.column(pairs.y[at] as usize)));
         let mut out = f.times_transpose(&s);
-        out.data_mut().iter_mut().zip(p.data()).for_each(|(o, p)| *o += ridge * p);
+        add_scaled(out.data_mut(), ridge, p.data());
         out
     };
     let mut residual = f.times_transpose(&pairs.scatter(g, |_, at| pairs.value[at]));
@@ -69,8 +66,8 @@ fn solve_core(f: &Matrix, g: &Matrix, pairs: &Grouped, ridge: f64, iterations: u
         }
         let image = apply(&direction);
         let step = norm / dot(direction.data(), image.data());
-        core.data_mut().iter_mut().zip(direction.data()).for_each(|(c, d)| *c += step * d);
-        residual.data_mut().iter_mut().zip(image.data()).for_each(|(r, i)| *r -= step * i);
+        add_scaled(core.data_mut(), step, direction.data());
+        add_scaled(residual.data_mut(), -step, image.data());
         let next = dot(residual.data(), residual.data());
         let turn = next / norm;
         direction.data_mut().iter_mut().zip(residual.data()).for_each(|(d, r)| *d = r + turn * *d);
@@ -145,9 +142,9 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    fn model(&self, pairs: &Pairs, class: Class, ridge: f64, dim: usize, iterations: usize) -> Result<DualEncoder> {
-        let core = self.core(pairs, class, ridge, iterations);
-        build(&self.x, if class == Class::Asymmetric { Some(self.other()) } else { None }, &core, class, dim)
+    /// The model of a core, cut to dimension `dim`.
+    fn cut(&self, core: &Matrix, class: Class, dim: usize) -> Result<DualEncoder> {
+        build(&self.x, if class == Class::Asymmetric { Some(self.other()) } else { None }, core, class, dim)
     }
 
     fn other(&self) -> &Mapped {
@@ -251,7 +248,8 @@ fn choose_features<'a>(table: Table<'a>, options: &Options, choices: &mut Vec<Ch
             0.0
         } else {
             let dim = work.x.f.rows().min(work.other().f.rows());
-            work.error(&work.model(&part, Class::Asymmetric, RIDGES[0], dim, ITERATIONS / 2)?)?
+            let core = work.core(&part, Class::Asymmetric, RIDGES[0], ITERATIONS / 2);
+            work.error(&work.cut(&core, Class::Asymmetric, dim)?)?
         };
         if best.as_ref().is_none_or(|b| error < b.0) {
             best = Some((error, name, work));
@@ -284,29 +282,39 @@ fn reversed_pairs(pairs: &Pairs) -> (usize, f64) {
     (count, if total > 0.0 { odd / total } else { 0.0 })
 }
 
-fn choose_class(work: &Work<'_>, options: &Options, dim: usize, iterations: usize, choices: &mut Vec<Choice>) -> Result<Class> {
-    let mut decide = |class: Class, reason: String| {
+/// The class, and its core at the first ridge.
+fn choose_class(
+    work: &Work<'_>,
+    options: &Options,
+    dim: usize,
+    iterations: usize,
+    choices: &mut Vec<Choice>,
+) -> Result<(Class, Matrix)> {
+    let core = |class: Class| work.core(work.table.train, class, RIDGES[0], iterations);
+    let error = |class: Class, core: &Matrix| work.error(&work.cut(core, class, dim)?);
+    let mut decide = |class: Class, reason: String, core: Matrix| {
         choices.push(Choice::new("class", class, reason));
-        Ok(class)
+        Ok((class, core))
     };
     if let Some(class) = options.class {
-        return decide(class, "as asked".into());
+        return decide(class, "as asked".into(), core(class));
     }
     if work.y.is_some() {
-        return decide(Class::Asymmetric, "queries and keys are different sets of items".into());
+        let class = Class::Asymmetric;
+        return decide(class, "queries and keys are different sets of items".into(), core(class));
     }
-    let error = |class: Class| work.error(&work.model(work.table.train, class, RIDGES[0], dim, iterations)?);
-    let (tied, signed) = (error(Class::Symmetric)?, error(Class::Signed)?);
-    let symmetric = || match signed < WORTH * tied {
+    let shared = core(Class::Signed);
+    let (tied, signed) = (error(Class::Symmetric, &shared)?, error(Class::Signed, &shared)?);
+    let (class, signs) = match signed < WORTH * tied {
         true => (Class::Signed, format!("signs lower the held-out error from {tied:.2e} to {signed:.2e}")),
         false => (Class::Symmetric, format!("signs do not lower the held-out error ({tied:.2e}, with signs {signed:.2e})")),
     };
     let (count, odd) = reversed_pairs(work.table.train);
     if count >= 20 && odd < 1e-9 {
-        let (class, reason) = symmetric();
-        return decide(class, format!("all {count} pairs seen in both orders agree; {reason}"));
+        return decide(class, format!("all {count} pairs seen in both orders agree; {signs}"), shared);
     }
-    let untied = error(Class::Asymmetric)?;
+    let free = core(Class::Asymmetric);
+    let untied = error(Class::Asymmetric, &free)?;
     let lowest = tied.min(signed);
     let seen = match count {
         0 => "no pair is seen in both orders".into(),
@@ -314,33 +322,28 @@ fn choose_class(work: &Work<'_>, options: &Options, dim: usize, iterations: usiz
     };
     let errors = format!("held-out error tied {tied:.2e}, signed {signed:.2e}, untied {untied:.2e}");
     if untied < WORTH * lowest {
-        decide(Class::Asymmetric, format!("{seen}; {errors}"))
-    } else if count == 0 && lowest > WORTH * untied {
-        let (class, _) = symmetric();
-        decide(class, format!("undetermined: {seen} and the errors differ little; the smaller model is kept; {errors}"))
-    } else {
-        let (class, _) = symmetric();
-        decide(class, format!("{seen}; {errors}"))
+        return decide(Class::Asymmetric, format!("{seen}; {errors}"), free);
     }
+    let undetermined = count == 0 && lowest > WORTH * untied;
+    let verdict = if undetermined { "undetermined, the smaller model is kept: " } else { "" };
+    decide(class, format!("{verdict}{seen}; {errors}"), shared)
 }
 
 fn choose_ridge(
     work: &Work<'_>,
-    class: Class,
+    (class, core): (Class, Matrix),
     dim: usize,
     iterations: usize,
     choices: &mut Vec<Choice>,
 ) -> Result<DualEncoder> {
-    let at = |ridge: f64| -> Result<(f64, f64, DualEncoder)> {
-        let model = work.model(work.table.train, class, ridge, dim, iterations)?;
-        Ok((work.error(&model)?, ridge, model))
-    };
-    let first = at(RIDGES[0])?;
-    let mut best = first.clone();
+    let model = work.cut(&core, class, dim)?;
+    let first = work.error(&model)?;
+    let mut best = (first, RIDGES[0], model);
     for ridge in &RIDGES[1..] {
-        let other = at(*ridge)?;
-        if other.0 < best.0 && other.0 < CLEARLY * first.0 {
-            best = other;
+        let other = work.cut(&work.core(work.table.train, class, *ridge, iterations), class, dim)?;
+        let error = work.error(&other)?;
+        if error < best.0 && error < CLEARLY * first {
+            best = (error, *ridge, other);
         }
     }
     let reason = match best.1 == RIDGES[0] {

@@ -1,0 +1,235 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::settings::FitSettings;
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold());
+
+/// Learn any pairwise relation as an inner product of two neural networks.
+///
+/// A table of pairs, or a kernel, goes in; one model file, a held-out error, embeddings and nearest neighbours come out.
+#[derive(Debug, Parser)]
+#[command(name = "mercer", version, styles = STYLES, max_term_width = 110, after_help = "\
+Examples:
+  mercer fit pairs.csv                                  learn a table; the data choose class, size and method
+  mercer fit --kernel gaussian:0.5 --domain cube:2      learn a kernel
+
+Exit codes: 0 done, 1 the data or the work failed, 2 the command was not understood, 3 a target is not met.")]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+    #[command(flatten)]
+    pub(crate) output: OutputOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OutputOptions {
+    /// Print one machine-readable JSON object on standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Say more about the work
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Say nothing but results and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Learn a relation from a table of pairs, or a kernel
+    Fit(Box<FitArgs>),
+    /// Score the pairs of a table
+    Predict(PredictArgs),
+    /// Measure a model's errors on pairs with known values
+    Evaluate(EvaluateArgs),
+    /// Write the embeddings of items
+    Embed(EmbedArgs),
+    /// Find the keys with the largest values for each query
+    Search(SearchArgs),
+    /// Show what a model file holds
+    Info(InfoArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = "\
+Examples:
+  mercer completions bash > ~/.local/share/bash-completion/completions/mercer
+  mercer completions zsh > ~/.zfunc/_mercer")]
+    Completions(CompletionsArgs),
+    /// Print the manual page
+    #[command(after_help = "\
+Examples:
+  mercer man | man -l -
+  mercer man > mercer.1")]
+    Man,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mercer fit pairs.parquet --items items.parquet -o model.safetensors
+  mercer fit is_a.csv --absent 0 --dim 50
+  mercer fit ratings.csv --error 5%
+  mercer fit --kernel matern32:0.5 --points points.csv --dim 64
+  mercer fit --config run.toml --seed 1
+
+The table needs two side columns (x_id/y_id, query/key, user/item, left/right, x/y, or prefixed feature columns) and, unless
+rows are positives, a value (value, score, rating, label, r, or the only column of floats). What was inferred is printed.")]
+pub(crate) struct FitArgs {
+    #[command(flatten)]
+    pub(crate) settings: FitSettings,
+    /// Read settings from a TOML file whose keys are the long flags; flags win
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// Item tables of a model that was fitted with some.
+#[derive(Debug, Args)]
+pub(crate) struct ItemArgs {
+    /// Table of the items of both sides (as at the fit, unless given)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["queries", "keys"])]
+    pub(crate) items: Option<PathBuf>,
+    /// Table of the query items
+    #[arg(long, value_name = "FILE", requires = "keys")]
+    pub(crate) queries: Option<PathBuf>,
+    /// Table of the key items
+    #[arg(long, value_name = "FILE", requires = "queries")]
+    pub(crate) keys: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mercer predict model.safetensors pairs.csv -o scores.parquet
+  mercer predict model.safetensors new.parquet --items molecules.parquet -o scores.csv")]
+pub(crate) struct PredictArgs {
+    /// Model file
+    pub(crate) model: PathBuf,
+    /// Table of pairs; `-` reads standard input
+    pub(crate) pairs: PathBuf,
+    #[command(flatten)]
+    pub(crate) items: ItemArgs,
+    /// Where the pairs with their predictions go (.parquet or .csv)
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mercer evaluate model.safetensors test.csv
+  mercer evaluate model.safetensors pairs.parquet --items items.parquet --only test --json")]
+pub(crate) struct EvaluateArgs {
+    /// Model file
+    pub(crate) model: PathBuf,
+    /// Table of pairs with values; `-` reads standard input
+    pub(crate) pairs: PathBuf,
+    #[command(flatten)]
+    pub(crate) items: ItemArgs,
+    /// The value column [default: as at the fit]
+    #[arg(long, value_name = "COL")]
+    pub(crate) value: Option<String>,
+    /// The column that says train, valid or test
+    #[arg(long, value_name = "COL")]
+    pub(crate) split: Option<String>,
+    /// Evaluate only the pairs of one split
+    #[arg(long, value_enum, value_name = "SPLIT")]
+    pub(crate) only: Option<SplitName>,
+    /// Exit with code 3 if the root mean square error is above this (.05 in the relation's units, or 5%)
+    #[arg(long, value_name = "E")]
+    pub(crate) error: Option<String>,
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum SplitName {
+    Train,
+    Valid,
+    Test,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SideName {
+    Query,
+    Key,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mercer embed model.safetensors molecules.parquet --side key -o keys.parquet
+  mercer embed model.safetensors users.csv --side query --dim 16 -o users16.parquet")]
+pub(crate) struct EmbedArgs {
+    /// Model file
+    pub(crate) model: PathBuf,
+    /// Table of items; `-` reads standard input
+    pub(crate) items: PathBuf,
+    /// Which tower embeds them
+    #[arg(long, value_enum)]
+    pub(crate) side: SideName,
+    /// Cut the embeddings to their first D coordinates
+    #[arg(long, value_name = "D")]
+    pub(crate) dim: Option<usize>,
+    /// Where ids and embeddings go (.parquet or .csv)
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mercer search model.safetensors molecules.parquet molecules.parquet -k 5 --exclude-self
+  mercer search model.safetensors documents.parquet queries.csv -k 100 -o hits.parquet")]
+pub(crate) struct SearchArgs {
+    /// Model file
+    pub(crate) model: PathBuf,
+    /// Table of the items to be found
+    pub(crate) keys: PathBuf,
+    /// Table of the items that search; `-` reads standard input
+    pub(crate) queries: PathBuf,
+    /// Keys for each query
+    #[arg(short, value_name = "N", default_value_t = 10)]
+    pub(crate) k: usize,
+    /// Do not find the query itself (the key with its id)
+    #[arg(long)]
+    pub(crate) exclude_self: bool,
+    /// Search only for these query ids or names
+    #[arg(long, value_name = "ID,..", value_delimiter = ',')]
+    pub(crate) only: Option<Vec<String>>,
+    /// Where the hits go (.parquet or .csv); without it they are printed
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mercer info model.safetensors
+  mercer info model.safetensors --json")]
+pub(crate) struct InfoArgs {
+    /// Model file
+    pub(crate) model: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// Shell
+    pub(crate) shell: clap_complete::Shell,
+}

@@ -1,0 +1,152 @@
+//! `mercer predict` and `mercer evaluate`.
+
+use std::path::Path;
+
+use mercer::evaluate::{Ranking, Scorer, Summary};
+use mercer::fit::Target;
+use mercer::pipeline::Population;
+use mercer::{Model, Split, with_threads};
+use mercer_table::{Input, ItemInputs, OutColumn, PairTable, ReadOptions, Schema};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::Exit;
+use crate::args::{EvaluateArgs, ItemArgs, PredictArgs, SplitName};
+use crate::console::Console;
+use crate::describe;
+use crate::failure::Failure;
+use crate::settings::target;
+
+/// The input schema of a model that reads tables.
+pub(crate) fn schema(model: &Model, path: &Path) -> Result<Schema, Failure> {
+    if model.record.schema.is_null() {
+        let message = format!("{}: the model was made without tables and cannot read them", path.display());
+        return Err(Failure { message, exit: Exit::Failed });
+    }
+    let schema = Schema::from_json(&model.record.schema.to_string())
+        .map_err(|e| Failure { message: format!("{}: {e}", path.display()), exit: Exit::Failed })?;
+    let expected = [(&schema.queries, model.encoder.query()), (schema.key_side(), model.encoder.key())];
+    if expected.iter().any(|(side, tower)| side.dim() != tower.inputs()) {
+        let message = format!("{}: the schema and the towers of the model do not fit together; fit again", path.display());
+        return Err(Failure { message, exit: Exit::Failed });
+    }
+    Ok(schema)
+}
+
+fn read(model: &Model, path: &Path, pairs: &Path, items: &ItemArgs, options: &ReadOptions) -> Result<PairTable, Failure> {
+    let items = match (&items.items, &items.queries, &items.keys) {
+        (Some(items), ..) => ItemInputs::Shared(Input::new(items)),
+        (None, Some(queries), Some(keys)) => ItemInputs::Two { queries: Input::new(queries), keys: Input::new(keys) },
+        _ => ItemInputs::None,
+    };
+    Ok(mercer_table::read_with(&schema(model, path)?, &Input::new(pairs), &items, options)?)
+}
+
+fn scores(model: &Model, table: &PairTable, threads: Option<usize>) -> Result<Vec<f64>, Failure> {
+    let keys = table.keys.as_ref().map(|k| &k.features);
+    Ok(with_threads(threads, || {
+        Scorer::new(&model.encoder, &table.queries.features, keys).map(|scorer| scorer.scores(&table.pairs))
+    })??)
+}
+
+pub(crate) fn predict(arguments: &PredictArgs, console: &mut Console<'_>) -> Result<Exit, Failure> {
+    let model = Model::load(&arguments.model)?;
+    let table = read(&model, &arguments.model, &arguments.pairs, &arguments.items, &ReadOptions::default())?;
+    console.detail(describe::roles(&table.roles).trim_end());
+    let scores = scores(&model, &table, arguments.threads)?;
+    let mut columns: Vec<(&str, OutColumn)> = table.columns.iter().map(|(n, c)| (n.as_str(), c.clone())).collect();
+    columns.push(("prediction", OutColumn::Floats(scores.iter().map(|&s| s as f32).collect())));
+    mercer_table::write(&arguments.output, &columns)?;
+    let report = json!({"output": arguments.output.display().to_string(), "pairs": scores.len()});
+    console.result(&report, &format!("{}: {} predictions\n", arguments.output.display(), scores.len()))?;
+    Ok(Exit::Done)
+}
+
+/// What `evaluate --json` prints.
+#[derive(Serialize)]
+struct Report {
+    model: String,
+    all: Summary,
+    populations: Vec<(Population, Summary)>,
+    ranking: Option<Ranking>,
+    target_met: Option<bool>,
+}
+
+pub(crate) fn evaluate(arguments: &EvaluateArgs, console: &mut Console<'_>) -> Result<Exit, Failure> {
+    let goal = arguments.error.as_deref().map(target).transpose()?;
+    let model = Model::load(&arguments.model)?;
+    let options =
+        ReadOptions { value: arguments.value.clone(), split: arguments.split.clone(), ..ReadOptions::default() };
+    let table = read(&model, &arguments.model, &arguments.pairs, &arguments.items, &options)?;
+    console.detail(describe::roles(&table.roles).trim_end());
+    if !table.has_value && !table.positives_only {
+        let message = format!("{}: there is no value column to compare with; name it with --value", arguments.pairs.display());
+        return Err(Failure { message, exit: Exit::Failed });
+    }
+    let chosen = chosen_pairs(&table, arguments)?;
+    let scores = scores(&model, &table, arguments.threads)?;
+    let value = table.pairs.chunk().value;
+    let summary = |own: &[usize]| {
+        let predicted: Vec<f64> = own.iter().map(|&p| scores[p]).collect();
+        let values: Vec<f64> = own.iter().map(|&p| value[p].into()).collect();
+        Summary::new(&predicted, &values)
+    };
+    let Some(all) = summary(&chosen) else {
+        let message = format!("{}: no pair is left to evaluate; check --only", arguments.pairs.display());
+        return Err(Failure { message, exit: Exit::Failed });
+    };
+    let populations = populations(&model, &table, &chosen);
+    let by = [Population::KnownItems, Population::OneNewItem, Population::TwoNewItems];
+    let populations: Vec<(Population, Summary)> = by
+        .into_iter()
+        .filter_map(|wanted| {
+            let own: Vec<usize> = populations.iter().filter(|(_, p)| *p == wanted).map(|(at, _)| *at).collect();
+            summary(&own).map(|s| (wanted, s))
+        })
+        .collect();
+    let ranking = if table.positives_only {
+        let keys = table.keys.as_ref().map(|k| &k.features);
+        let own = table.pairs.select(&chosen);
+        with_threads(arguments.threads, || Ranking::new(&model.encoder, &table.queries.features, keys, &own))??
+    } else {
+        None
+    };
+    let met = goal.map(|goal| match goal {
+        Target::Absolute(error) => all.rmse <= error,
+        Target::Relative(share) => all.relative_rmse <= share,
+    });
+    let mut text = describe::summaries(&populations);
+    text += &format!("all {} pairs: RMSE {}, {:.2} % relative\n", all.pairs, describe::number(all.rmse), 100.0 * all.relative_rmse);
+    if let Some(ranking) = &ranking {
+        text += &format!("ranking of the listed pairs: {}", describe::ranking(ranking));
+    }
+    if met == Some(false) {
+        text += "the target error is not met\n";
+    }
+    let report = Report { model: arguments.model.display().to_string(), all, populations, ranking, target_met: met };
+    console.result(&report, &text)?;
+    Ok(if met == Some(false) { Exit::TargetMissed } else { Exit::Done })
+}
+
+fn chosen_pairs(table: &PairTable, arguments: &EvaluateArgs) -> Result<Vec<usize>, Failure> {
+    let Some(only) = arguments.only else { return Ok((0..table.len()).collect()) };
+    let wanted = match only {
+        SplitName::Train => Split::Train,
+        SplitName::Valid => Split::Valid,
+        SplitName::Test => Split::Test,
+    };
+    let split = table.effective_split().ok_or_else(|| {
+        Failure::usage(format!("--only needs a split column; {} has none (--split COL names one)", arguments.pairs.display()))
+    })?;
+    Ok((0..table.len()).filter(|&p| split[p] == wanted).collect())
+}
+
+/// The population of each chosen pair.
+fn populations(model: &Model, table: &PairTable, chosen: &[usize]) -> Vec<(usize, Population)> {
+    let chunk = table.pairs.chunk();
+    let known = |side: usize, i: u32| {
+        let items = if side == 0 { &table.queries } else { table.key_items() };
+        model.known[side].binary_search(&items.fingerprints[i as usize]).is_ok()
+    };
+    chosen.iter().map(|&p| (p, Population::of(known(0, chunk.x[p]), known(1, chunk.y[p])))).collect()
+}
