@@ -19,6 +19,11 @@ pub(crate) fn number(value: f64) -> String {
     }
 }
 
+/// A share as a percentage, with at least three significant digits.
+pub(crate) fn percent(share: f64) -> String {
+    if (1e-4..10.0).contains(&share) { format!("{:.2} %", 100.0 * share) } else { format!("{:.2e} %", 100.0 * share) }
+}
+
 /// The population in words.
 pub(crate) fn population(population: Population) -> &'static str {
     match population {
@@ -57,7 +62,7 @@ pub(crate) fn summaries(rows: &[(Population, Summary)]) -> String {
     let mut text = format!("{:14} {:>9} {:>10} {:>9} {:>10} {:>10} {:>9}\n", "", "pairs", "RMSE", "relative", "MAE", "max", "Spearman");
     for (name, s) in rows {
         let spearman = s.spearman.map_or_else(|| "-".into(), |r| format!("{r:.4}"));
-        let relative = format!("{:.2} %", 100.0 * s.relative_rmse);
+        let relative = percent(s.relative_rmse);
         let (rmse, mae, max) = (number(s.rmse), number(s.mae), number(s.max));
         let _ = writeln!(text, "{:14} {:>9} {rmse:>10} {relative:>9} {mae:>10} {max:>10} {spearman:>9}", population(*name), s.pairs);
     }

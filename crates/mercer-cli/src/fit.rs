@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use mercer::evaluate::{Ranking, Summary};
-use mercer::fit::{Choice, CurvePoint, Effort, Fit, Law, Options, Outcome, spectral};
+use mercer::fit::{Choice, CurvePoint, Fit, Law, Options, Outcome, spectral};
 use mercer::pipeline::{PairTable, Population, TableFit, fit_table};
 use mercer::{Features, Kernel, Model, Record, Relation, with_threads};
 use mercer_table::{FeatureKind, Input, ItemInputs, ReadOptions, Schema};
@@ -248,11 +248,9 @@ fn outcome(outcome: Outcome) -> &'static str {
 
 fn model(fitted: &Fitted, settings: &FitSettings, options: &Options) -> Model {
     let fit = &fitted.fit;
-    let mut config = serde_json::to_value(settings).unwrap_or(Value::Null);
-    if let (Value::Object(map), Effort::Seconds(_)) = (&mut config, options.effort) {
-        // What reproduces a run that a clock may have cut.
-        map.insert("steps-run".into(), json!(fit.steps));
-    }
+    // Where the model goes and how many threads made it changes nothing in it.
+    let recorded = FitSettings { threads: None, output: None, ..settings.clone() };
+    let config = serde_json::to_value(recorded).unwrap_or(Value::Null);
     Model {
         encoder: fit.encoder.clone(),
         record: Record {
@@ -307,9 +305,9 @@ fn text(fitted: &Fitted, report: &Report) -> String {
         report.model, report.class, report.dim, report.parameters, report.outcome, report.steps, report.seconds
     );
     text += &format!(
-        "held-out RMSE {} ({:.2} % of the values' root mean square; {})\n",
+        "held-out RMSE {} ({} of the values' root mean square; {})\n",
         describe::number(report.held_out_rmse),
-        100.0 * report.held_out_relative_rmse,
+        describe::percent(report.held_out_relative_rmse),
         report.held_out_pairs
     );
     if report.target_met == Some(false) {

@@ -42,7 +42,7 @@ pub(crate) fn run(arguments: &InfoArgs, console: &mut Console<'_>) -> Result<Exi
         }
     }
     if let (Some(rmse), Some(relative)) = (record.held_out_rmse, record.held_out_relative) {
-        let text = format!("RMSE {}, {:.2} % relative, {}", describe::number(rmse), 100.0 * relative, record.held_out_pairs);
+        let text = format!("RMSE {}, {} relative, {}", describe::number(rmse), describe::percent(relative), record.held_out_pairs);
         lines.push(("held-out error", text));
     }
     lines.push(("run", format!("seed {}, {} steps, {}", record.seed, record.steps, record.outcome)));

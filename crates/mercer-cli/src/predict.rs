@@ -116,7 +116,12 @@ pub(crate) fn evaluate(arguments: &EvaluateArgs, console: &mut Console<'_>) -> R
         Target::Relative(share) => all.relative_rmse <= share,
     });
     let mut text = describe::summaries(&populations);
-    text += &format!("all {} pairs: RMSE {}, {:.2} % relative\n", all.pairs, describe::number(all.rmse), 100.0 * all.relative_rmse);
+    text += &format!(
+        "all {} pairs: RMSE {}, {} relative\n",
+        all.pairs,
+        describe::number(all.rmse),
+        describe::percent(all.relative_rmse)
+    );
     if let Some(ranking) = &ranking {
         text += &format!("ranking of the listed pairs: {}", describe::ranking(ranking));
     }

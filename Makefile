@@ -1,0 +1,43 @@
+# `make help` lists the targets. Everything needs rustup's stable toolchain and a C compiler, nothing else.
+CARGO ?= cargo
+MERCER = target/release/mercer
+
+.PHONY: help build demo test lint doc bench bench-fit msrv clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build the release binary, target/release/mercer
+	$(CARGO) build --release --workspace --bins
+
+demo: build ## Learn two relations from real data: molecules and animals
+	$(CARGO) build --release --workspace --example molecules
+	MERCER=$(MERCER) sh demo/run.sh
+
+test: ## Run all tests (nextest where installed) and the documentation's examples
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		$(CARGO) test --workspace --doc --quiet && $(CARGO) nextest run --workspace; \
+	else \
+		$(CARGO) test --workspace; \
+	fi
+
+lint: ## Check formatting and lints, all denied; licences where cargo-deny is installed
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check licenses bans sources; fi
+
+doc: ## Build the documentation, warnings denied
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
+
+bench: ## Tower forward pass and search against the core's measured peak
+	$(CARGO) bench --workspace --bench forward
+
+bench-fit: ## The nine reference relations (BENCH="--rival --record" adds PyTorch and writes benchmarks/record)
+	$(CARGO) bench --workspace --bench fit -- $(BENCH)
+
+msrv: ## Show the highest minimum Rust version among the dependencies
+	@$(CARGO) metadata --format-version 1 | tr ',' '\n' | sed -n 's/.*"rust_version":"\([0-9.]*\)".*/\1/p' | sort -V | tail -1
+
+clean: ## Remove what the demo and the build wrote
+	rm -rf demo-out
+	$(CARGO) clean
