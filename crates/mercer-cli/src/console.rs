@@ -26,7 +26,11 @@ pub(crate) struct Console<'a> {
 }
 
 impl<'a> Console<'a> {
-    pub(crate) fn new(options: &OutputOptions, out: &'a mut (dyn Write + Send), err: &'a mut (dyn Write + Send)) -> Self {
+    pub(crate) fn new(
+        options: &OutputOptions,
+        out: &'a mut (dyn Write + Send),
+        err: &'a mut (dyn Write + Send),
+    ) -> Self {
         Console { out, err, json: options.json, quiet: options.quiet, verbose: options.verbose > 0 }
     }
 
@@ -106,11 +110,11 @@ impl Reporter<'_> {
             bar.set_message(text.to_string());
         }
         // A poisoned lock means that another thread panicked: progress no longer matters.
-        if let Some(Ok(mut guard)) = self.lines.as_ref().map(Mutex::lock) {
-            if always || guard.1.elapsed() > Duration::from_secs(2) {
-                let _ = writeln!(guard.0, "[{:6.1} s] {text}", self.start.elapsed().as_secs_f64());
-                guard.1 = Instant::now();
-            }
+        if let Some(Ok(mut guard)) = self.lines.as_ref().map(Mutex::lock)
+            && (always || guard.1.elapsed() > Duration::from_secs(2))
+        {
+            let _ = writeln!(guard.0, "[{:6.1} s] {text}", self.start.elapsed().as_secs_f64());
+            guard.1 = Instant::now();
         }
     }
 }

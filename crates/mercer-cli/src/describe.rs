@@ -59,12 +59,20 @@ pub(crate) fn choices(choices: &[Choice]) -> String {
 
 /// Errors by population, one line each under a heading.
 pub(crate) fn summaries(rows: &[(Population, Summary)]) -> String {
-    let mut text = format!("{:14} {:>9} {:>10} {:>9} {:>10} {:>10} {:>9}\n", "", "pairs", "RMSE", "relative", "MAE", "max", "Spearman");
+    let mut text = format!(
+        "{:14} {:>9} {:>10} {:>9} {:>10} {:>10} {:>9}\n",
+        "", "pairs", "RMSE", "relative", "MAE", "max", "Spearman"
+    );
     for (name, s) in rows {
         let spearman = s.spearman.map_or_else(|| "-".into(), |r| format!("{r:.4}"));
         let relative = percent(s.relative_rmse);
         let (rmse, mae, max) = (number(s.rmse), number(s.mae), number(s.max));
-        let _ = writeln!(text, "{:14} {:>9} {rmse:>10} {relative:>9} {mae:>10} {max:>10} {spearman:>9}", population(*name), s.pairs);
+        let _ = writeln!(
+            text,
+            "{:14} {:>9} {rmse:>10} {relative:>9} {mae:>10} {max:>10} {spearman:>9}",
+            population(*name),
+            s.pairs
+        );
     }
     text
 }

@@ -82,7 +82,11 @@ pub(crate) fn run(arguments: FitArgs, console: &mut Console<'_>) -> Result<Exit,
 fn check_output(path: &Path) -> Result<(), Failure> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !folder.is_dir() {
-        return Err(Failure::usage(format!("--output {}: the folder {} does not exist", path.display(), folder.display())));
+        return Err(Failure::usage(format!(
+            "--output {}: the folder {} does not exist",
+            path.display(),
+            folder.display()
+        )));
     }
     if path.is_dir() {
         return Err(Failure::usage(format!("--output {}: is a folder; name a file", path.display())));
@@ -128,8 +132,11 @@ fn fit_pairs(
     console.note(describe::roles(&table.roles).trim_end());
     if table.positives_only {
         console.note(match settings.absent {
-            Some(value) => format!("no value column: rows are positives of value 1, all other pairs are {value} (--absent)"),
-            None => "no value column: rows are positives of value 1, nothing is said of other pairs (--absent 0 would)".into(),
+            Some(value) => {
+                format!("no value column: rows are positives of value 1, all other pairs are {value} (--absent)")
+            }
+            None => "no value column: rows are positives of value 1, nothing is said of other pairs (--absent 0 would)"
+                .into(),
         });
         if settings.absent.is_none() {
             return Err(Failure {
@@ -167,7 +174,11 @@ fn fit_pairs(
         known: [fingerprints(0), fingerprints(1)],
         test: done.test,
         ranking: done.ranking,
-        columns: table.roles.iter().map(|r| json!({"file": r.file, "column": r.column, "role": r.role, "used": r.used})).collect(),
+        columns: table
+            .roles
+            .iter()
+            .map(|r| json!({"file": r.file, "column": r.column, "role": r.role, "used": r.used}))
+            .collect(),
         fit: done.fit,
     })
 }
@@ -191,7 +202,12 @@ fn check_method(settings: &FitSettings, one_hot: bool) -> Result<(), Failure> {
     ))
 }
 
-fn fit_kernel(settings: &FitSettings, kernel: &Kernel, options: &Options, console: &mut Console<'_>) -> Result<Fitted, Failure> {
+fn fit_kernel(
+    settings: &FitSettings,
+    kernel: &Kernel,
+    options: &Options,
+    console: &mut Console<'_>,
+) -> Result<Fitted, Failure> {
     if !matches!(settings.method, None | Some(MethodName::Auto | MethodName::Spectral)) {
         return Err(Failure::usage("--method: a kernel is fitted by spectral"));
     }
@@ -200,7 +216,8 @@ fn fit_kernel(settings: &FitSettings, kernel: &Kernel, options: &Options, consol
         (Some(path), _) => {
             let table = mercer_table::read_items(&Input::new(path), &read_options(settings)?)?;
             console.note(describe::roles(&table.roles).trim_end());
-            let columns = table.roles.iter().map(|r| json!({"file": r.file, "column": r.column, "role": r.role, "used": r.used}));
+            let columns =
+                table.roles.iter().map(|r| json!({"file": r.file, "column": r.column, "role": r.role, "used": r.used}));
             let columns = columns.collect();
             points = Some((table.features, table.fingerprints));
             (Schema::of_items(table.schema), columns)

@@ -42,7 +42,12 @@ pub(crate) fn run(arguments: &InfoArgs, console: &mut Console<'_>) -> Result<Exi
         }
     }
     if let (Some(rmse), Some(relative)) = (record.held_out_rmse, record.held_out_relative) {
-        let text = format!("RMSE {}, {} relative, {}", describe::number(rmse), describe::percent(relative), record.held_out_pairs);
+        let text = format!(
+            "RMSE {}, {} relative, {}",
+            describe::number(rmse),
+            describe::percent(relative),
+            record.held_out_pairs
+        );
         lines.push(("held-out error", text));
     }
     lines.push(("run", format!("seed {}, {} steps, {}", record.seed, record.steps, record.outcome)));
@@ -50,7 +55,8 @@ pub(crate) fn run(arguments: &InfoArgs, console: &mut Console<'_>) -> Result<Exi
     let width = lines.iter().map(|l| l.0.len()).max().unwrap_or(0);
     let text: String = lines.iter().map(|(name, value)| format!("{name:width$}  {value}\n")).collect();
     let layers = |tower: &Tower| -> Vec<Value> {
-        let layer = |l: &mercer::Layer| json!({"inputs": l.inputs(), "outputs": l.outputs(), "activation": l.activation()});
+        let layer =
+            |l: &mercer::Layer| json!({"inputs": l.inputs(), "outputs": l.outputs(), "activation": l.activation()});
         tower.layers().iter().map(layer).collect()
     };
     let report = json!({

@@ -27,13 +27,20 @@ pub(crate) fn schema(model: &Model, path: &Path) -> Result<Schema, Failure> {
         .map_err(|e| Failure { message: format!("{}: {e}", path.display()), exit: Exit::Failed })?;
     let expected = [(&schema.queries, model.encoder.query()), (schema.key_side(), model.encoder.key())];
     if expected.iter().any(|(side, tower)| side.dim() != tower.inputs()) {
-        let message = format!("{}: the schema and the towers of the model do not fit together; fit again", path.display());
+        let message =
+            format!("{}: the schema and the towers of the model do not fit together; fit again", path.display());
         return Err(Failure { message, exit: Exit::Failed });
     }
     Ok(schema)
 }
 
-fn read(model: &Model, path: &Path, pairs: &Path, items: &ItemArgs, options: &ReadOptions) -> Result<PairTable, Failure> {
+fn read(
+    model: &Model,
+    path: &Path,
+    pairs: &Path,
+    items: &ItemArgs,
+    options: &ReadOptions,
+) -> Result<PairTable, Failure> {
     let items = match (&items.items, &items.queries, &items.keys) {
         (Some(items), ..) => ItemInputs::Shared(Input::new(items)),
         (None, Some(queries), Some(keys)) => ItemInputs::Two { queries: Input::new(queries), keys: Input::new(keys) },
@@ -80,7 +87,8 @@ pub(crate) fn evaluate(arguments: &EvaluateArgs, console: &mut Console<'_>) -> R
     let table = read(&model, &arguments.model, &arguments.pairs, &arguments.items, &options)?;
     console.detail(describe::roles(&table.roles).trim_end());
     if !table.has_value && !table.positives_only {
-        let message = format!("{}: there is no value column to compare with; name it with --value", arguments.pairs.display());
+        let message =
+            format!("{}: there is no value column to compare with; name it with --value", arguments.pairs.display());
         return Err(Failure { message, exit: Exit::Failed });
     }
     let chosen = chosen_pairs(&table, arguments)?;
@@ -141,7 +149,10 @@ fn chosen_pairs(table: &PairTable, arguments: &EvaluateArgs) -> Result<Vec<usize
         SplitName::Test => Split::Test,
     };
     let split = table.effective_split().ok_or_else(|| {
-        Failure::usage(format!("--only needs a split column; {} has none (--split COL names one)", arguments.pairs.display()))
+        Failure::usage(format!(
+            "--only needs a split column; {} has none (--split COL names one)",
+            arguments.pairs.display()
+        ))
     })?;
     Ok((0..table.len()).filter(|&p| split[p] == wanted).collect())
 }

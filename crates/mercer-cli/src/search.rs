@@ -44,7 +44,8 @@ pub(crate) fn embed(arguments: &EmbedArgs, console: &mut Console<'_>) -> Result<
     let columns = [("id", id_column(&items.ids, 0..items.len())), ("embedding", OutColumn::Vectors { data, dim })];
     mercer_table::write(&arguments.output, &columns)?;
     let report = json!({"output": arguments.output.display().to_string(), "items": items.len(), "dim": dim});
-    console.result(&report, &format!("{}: {} embeddings of dimension {dim}\n", arguments.output.display(), items.len()))?;
+    console
+        .result(&report, &format!("{}: {} embeddings of dimension {dim}\n", arguments.output.display(), items.len()))?;
     Ok(Exit::Done)
 }
 
@@ -55,7 +56,10 @@ fn wanted(queries: &ItemTable, only: Option<&Vec<String>>) -> Result<Vec<usize>,
     let matches = |i: usize| [queries.ids.show(i), queries.label(i)].into_iter().find(|s| asked.contains(s.as_str()));
     let found: Vec<(usize, String)> = (0..queries.len()).filter_map(|i| matches(i).map(|s| (i, s))).collect();
     if let Some(missing) = only.iter().find(|s| !found.iter().any(|(_, f)| f == s.trim())) {
-        return Err(Failure { message: format!("--only: no query has the id or name '{missing}'"), exit: Exit::Failed });
+        return Err(Failure {
+            message: format!("--only: no query has the id or name '{missing}'"),
+            exit: Exit::Failed,
+        });
     }
     Ok(found.into_iter().map(|(i, _)| i).collect())
 }
@@ -97,7 +101,8 @@ pub(crate) fn search(arguments: &SearchArgs, console: &mut Console<'_>) -> Resul
         console.result(&report, &format!("{}: {} hits for {} queries\n", output.display(), flat.len(), rows.len()))?;
         return Ok(Exit::Done);
     }
-    let hit = |h: &Hit| json!({"id": keys.ids.show(h.key as usize), "name": keys.label(h.key as usize), "score": score(h)});
+    let hit =
+        |h: &Hit| json!({"id": keys.ids.show(h.key as usize), "name": keys.label(h.key as usize), "score": score(h)});
     let report = if console.json() {
         let own = |(q, own): (usize, &Vec<Hit>)| {
             let (id, name) = (queries.ids.show(rows[q]), queries.label(rows[q]));
@@ -111,7 +116,8 @@ pub(crate) fn search(arguments: &SearchArgs, console: &mut Console<'_>) -> Resul
     for (q, own) in hits.iter().enumerate() {
         let _ = writeln!(text, "{}", queries.label(rows[q]));
         for (rank, h) in own.iter().enumerate() {
-            let _ = writeln!(text, "  {:>3}  {:>10}  {}", rank + 1, describe::number(score(h)), keys.label(h.key as usize));
+            let _ =
+                writeln!(text, "  {:>3}  {:>10}  {}", rank + 1, describe::number(score(h)), keys.label(h.key as usize));
         }
     }
     console.result(&report, &text)?;

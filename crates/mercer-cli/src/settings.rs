@@ -142,8 +142,8 @@ impl FitSettings {
     pub(crate) fn with_file(self, file: Option<&Path>) -> Result<FitSettings, Failure> {
         let Some(path) = file else { return Ok(self) };
         let text = std::fs::read_to_string(path).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))?;
-        let settings: FitSettings =
-            toml::from_str(&text).map_err(|e| Failure::usage(format!("{}: {}", path.display(), e.to_string().trim_end())))?;
+        let settings: FitSettings = toml::from_str(&text)
+            .map_err(|e| Failure::usage(format!("{}: {}", path.display(), e.to_string().trim_end())))?;
         let merged = self.or(settings);
         merged.check()?;
         Ok(merged)
@@ -151,7 +151,9 @@ impl FitSettings {
 
     /// Conflicts that the command line's own parser cannot see once a file has a part in them.
     fn check(&self) -> Result<(), Failure> {
-        let clash = |a: bool, b: bool, names: &str| if a && b { Err(Failure::usage(format!("{names} exclude each other"))) } else { Ok(()) };
+        let clash = |a: bool, b: bool, names: &str| {
+            if a && b { Err(Failure::usage(format!("{names} exclude each other"))) } else { Ok(()) }
+        };
         clash(self.items.is_some(), self.queries.is_some() || self.keys.is_some(), "items and queries/keys")?;
         clash(self.dim.is_some(), self.error.is_some(), "dim and error")?;
         clash(self.time_budget.is_some(), self.steps.is_some(), "time-budget and steps")?;
@@ -170,7 +172,9 @@ impl FitSettings {
             (Some(steps), _) => Effort::Steps(steps),
             (None, Some(seconds)) if seconds > 0.0 && seconds.is_finite() => Effort::Seconds(seconds),
             (None, Some(seconds)) => {
-                return Err(Failure::usage(format!("--time-budget must be a positive number of seconds, got {seconds}")));
+                return Err(Failure::usage(format!(
+                    "--time-budget must be a positive number of seconds, got {seconds}"
+                )));
             }
             (None, None) => Effort::Converge,
         };

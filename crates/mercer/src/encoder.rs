@@ -80,16 +80,16 @@ impl DualEncoder {
     /// [`crate::ErrorKind::Shape`] if the towers' outputs differ, are not `components` equal parts, or do not fit the signs.
     pub fn new(query: Tower, key: Option<Tower>, form: Form, components: usize) -> Result<Self> {
         let outputs = query.outputs();
-        if components == 0 || outputs % components != 0 {
+        if components == 0 || !outputs.is_multiple_of(components) {
             return Err(Error::shape("model outputs", format!("a multiple of {components} components"), outputs));
         }
         if let Some(other) = key.as_ref().map(Tower::outputs).filter(|&o| o != outputs) {
             return Err(Error::shape("key tower outputs", outputs, other));
         }
-        if let Form::Signs(signs) = &form {
-            if signs.len() != outputs || signs.iter().any(|s| s.abs() != 1.0) {
-                return Err(Error::shape("signs", format!("{outputs} values 1 or -1"), signs.len()));
-            }
+        if let Form::Signs(signs) = &form
+            && (signs.len() != outputs || signs.iter().any(|s| s.abs() != 1.0))
+        {
+            return Err(Error::shape("signs", format!("{outputs} values 1 or -1"), signs.len()));
         }
         Ok(DualEncoder { query, key, form, components, link: Link::Identity })
     }

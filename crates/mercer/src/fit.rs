@@ -5,8 +5,8 @@
 
 mod als;
 mod block;
-mod complete;
 mod closed;
+mod complete;
 mod dimension;
 mod features;
 mod grouped;

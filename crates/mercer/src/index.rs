@@ -68,7 +68,7 @@ impl Exact {
     /// # Errors
     /// [`crate::ErrorKind::Shape`] if `keys` is not whole rows, [`crate::ErrorKind::Parameter`] beyond 2^32 keys.
     pub fn new(keys: &[f32], dim: usize) -> Result<Exact> {
-        if dim == 0 || keys.len() % dim != 0 {
+        if dim == 0 || !keys.len().is_multiple_of(dim) {
             return Err(Error::shape("index keys", format!("rows of {dim} > 0 numbers"), keys.len()));
         }
         let len = keys.len() / dim;
@@ -101,9 +101,13 @@ impl Exact {
     /// [`crate::ErrorKind::Shape`] if `queries` is not whole rows or `skip` has another length.
     pub fn search(&self, queries: &[f32], k: usize, skip: Option<&[Option<u32>]>) -> Result<Vec<Vec<Hit>>> {
         let n = queries.len() / self.dim;
-        if queries.len() % self.dim != 0 || skip.is_some_and(|s| s.len() != n) {
+        if !queries.len().is_multiple_of(self.dim) || skip.is_some_and(|s| s.len() != n) {
             let got = format!("{} numbers, {:?} exclusions", queries.len(), skip.map(<[_]>::len));
-            return Err(Error::shape("search queries", format!("rows of {} numbers, one exclusion each", self.dim), got));
+            return Err(Error::shape(
+                "search queries",
+                format!("rows of {} numbers, one exclusion each", self.dim),
+                got,
+            ));
         }
         let blocks: Vec<Vec<Vec<Hit>>> = queries
             .par_chunks(QUERIES * self.dim)
@@ -115,7 +119,8 @@ impl Exact {
 
     fn search_block(&self, rows: &[f32], first: usize, k: usize, skip: Option<&[Option<u32>]>) -> Vec<Vec<Hit>> {
         let n = rows.len() / self.dim;
-        let mut heaps: Vec<BinaryHeap<Worst>> = (0..n).map(|_| BinaryHeap::with_capacity(k.min(self.len) + 1)).collect();
+        let mut heaps: Vec<BinaryHeap<Worst>> =
+            (0..n).map(|_| BinaryHeap::with_capacity(k.min(self.len) + 1)).collect();
         let mut scores = vec![0.0; n * TILE];
         for (t, tile) in self.tiles.iter().enumerate() {
             let width = tile.len() / self.dim;
@@ -124,7 +129,8 @@ impl Exact {
             multiply_rows(rows, tile, self.dim, scores);
             for (i, heap) in heaps.iter_mut().enumerate() {
                 let skipped = skip.and_then(|s| s[first + i]);
-                let mut bar = if heap.len() < k { f32::NEG_INFINITY } else { heap.peek().map_or(f32::INFINITY, |w| w.0.score) };
+                let mut bar =
+                    if heap.len() < k { f32::NEG_INFINITY } else { heap.peek().map_or(f32::INFINITY, |w| w.0.score) };
                 for (j, &score) in scores[i * width..(i + 1) * width].iter().enumerate() {
                     // Keys come in increasing order, so an equal score loses against one that is there already.
                     if score <= bar && heap.len() >= k {

@@ -165,7 +165,7 @@ impl<T: Scalar> Matrix<T> {
 
     /// `factor * self`.
     pub(crate) fn scaled(mut self, factor: T) -> Self {
-        self.data.iter_mut().for_each(|v| *v = *v * factor);
+        self.data.iter_mut().for_each(|v| *v *= factor);
         self
     }
 
@@ -184,7 +184,7 @@ impl<T: Scalar> Matrix<T> {
 
     pub(crate) fn add_to_diagonal(&mut self, value: T) {
         for i in 0..self.rows.min(self.columns) {
-            self.data[i * self.rows + i] = self.data[i * self.rows + i] + value;
+            self.data[i * self.rows + i] += value;
         }
     }
 }

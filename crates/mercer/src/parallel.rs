@@ -16,10 +16,9 @@ pub fn with_threads<T: Send>(threads: Option<usize>, work: impl FnOnce() -> T + 
     if threads == 0 {
         return Err(Error::parameter("threads", "at least 1", 0));
     }
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .map_err(|e| Error::parameter("threads", format!("a number of threads that this machine can start ({e})"), threads))?;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|e| {
+        Error::parameter("threads", format!("a number of threads that this machine can start ({e})"), threads)
+    })?;
     Ok(pool.install(work))
 }
 

@@ -91,10 +91,15 @@ fn fit_complete(
     let (fitted, pairs, choice) = if one_hot {
         let all = [(0..table.queries.len()).collect(), (0..keys.len()).collect()];
         match table.split {
-            None => (all, table.pairs.clone(), Choice::new("hold-out", "none", "an id table knows only its items: reconstruction")),
+            None => (
+                all,
+                table.pairs.clone(),
+                Choice::new("hold-out", "none", "an id table knows only its items: reconstruction"),
+            ),
             Some(split) => {
                 let train = select(table.pairs, split, |s| s == Split::Train);
-                let reason = format!("{} pairs not in the training split count as absent", table.pairs.len() - train.len());
+                let reason =
+                    format!("{} pairs not in the training split count as absent", table.pairs.len() - train.len());
                 (all, train, Choice::new("hold-out", "split column", reason))
             }
         }
@@ -117,7 +122,13 @@ fn fit_complete(
     progress.stage("ranking");
     let cells = table.queries.len().saturating_mul(keys.len());
     // Ranking visits every pair: beyond this it costs more than the fit, and `mercer evaluate` does it on demand.
-    let ranking = if cells <= 100_000_000 { Ranking::new(&fit.encoder, table.queries, table.keys, &pairs)? } else { None };
+    let listed = pairs.chunk().value;
+    let positives = listed.iter().all(|v| *v == listed[0] && *v > absent);
+    let ranking = if positives && cells <= 100_000_000 {
+        Ranking::new(&fit.encoder, table.queries, table.keys, &pairs)?
+    } else {
+        None
+    };
     let test = match table.split {
         Some(split) => {
             let held = select(table.pairs, split, |s| s == Split::Test);
@@ -202,7 +213,10 @@ impl Cut {
         let part = |wanted: Split| select(table.pairs, split, |s| s == wanted);
         let (train, valid, test) = (part(Split::Train), part(Split::Valid), part(Split::Test));
         if train.is_empty() {
-            return Err(Error::data("no pair is in the training split", "check the split column: train, valid or test"));
+            return Err(Error::data(
+                "no pair is in the training split",
+                "check the split column: train, valid or test",
+            ));
         }
         if valid.len() >= ENOUGH {
             let reason = format!("{} train, {} valid, {} test pairs", train.len(), valid.len(), test.len());
@@ -252,7 +266,12 @@ impl Cut {
         if valid.len() < ENOUGH.min(n / 10) {
             return Cut::draw_pairs(table, seed, "too few pairs to hold out items");
         }
-        let reason = format!("items with all their pairs: {} pairs fitted, {} to choose, {} to report", train.len(), valid.len(), test.len());
+        let reason = format!(
+            "items with all their pairs: {} pairs fitted, {} to choose, {} to report",
+            train.len(),
+            valid.len(),
+            test.len()
+        );
         Cut {
             train: table.pairs.select(&train),
             valid: table.pairs.select(&valid),

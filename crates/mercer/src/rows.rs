@@ -35,8 +35,12 @@ impl Features {
     /// # Errors
     /// [`ErrorKind::Shape`] if `data` is not a whole number of rows, [`ErrorKind::NonFinite`] at the first NaN or infinity.
     pub fn dense(data: Vec<f32>, dim: usize) -> Result<Self> {
-        if dim == 0 || data.len() % dim != 0 {
-            return Err(Error::shape("dense feature rows", format!("rows of {dim} > 0 numbers"), format!("{} numbers", data.len())));
+        if dim == 0 || !data.len().is_multiple_of(dim) {
+            return Err(Error::shape(
+                "dense feature rows",
+                format!("rows of {dim} > 0 numbers"),
+                format!("{} numbers", data.len()),
+            ));
         }
         if let Some(at) = data.iter().position(|v| !v.is_finite()) {
             return Err(ErrorKind::NonFinite { what: "feature rows".into(), row: at / dim, column: at % dim }.into());
@@ -126,7 +130,9 @@ impl Features {
     /// If `range` reaches beyond [`Features::len`].
     pub fn slice(&self, range: Range<usize>) -> Rows<'_> {
         match &self.storage {
-            Storage::Dense(data) => Rows::Dense { data: &data[range.start * self.dim..range.end * self.dim], dim: self.dim },
+            Storage::Dense(data) => {
+                Rows::Dense { data: &data[range.start * self.dim..range.end * self.dim], dim: self.dim }
+            }
             Storage::Sparse { starts, columns, values } => {
                 Rows::Sparse { starts: &starts[range.start..=range.end], columns, values, dim: self.dim }
             }

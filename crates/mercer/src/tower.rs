@@ -51,7 +51,7 @@ impl Layer {
     /// infinite weight (row = input, column = output) or bias (row = number of inputs).
     pub fn new(weights: Vec<f32>, bias: Vec<f32>, activation: Activation) -> Result<Self> {
         let outputs = bias.len();
-        if outputs == 0 || weights.is_empty() || weights.len() % outputs != 0 {
+        if outputs == 0 || weights.is_empty() || !weights.len().is_multiple_of(outputs) {
             let got = format!("{} weights and {outputs} biases", weights.len());
             return Err(Error::shape("layer", "weights of shape (inputs, outputs) and one bias an output", got));
         }

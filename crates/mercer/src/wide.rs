@@ -140,7 +140,7 @@ pub(crate) fn tanh<const FMA: bool>(x: f64) -> f64 {
 }
 
 const PI32_1: f32 = 3.140_625;
-const PI32_2: f32 = 9.675_025_9e-4;
+const PI32_2: f32 = 9.675_026e-4;
 const PI32_3: f32 = 1.509_957_9e-7;
 
 #[inline(always)]
@@ -218,7 +218,10 @@ mod tests {
     use super::*;
 
     fn worst(range: f64, own: impl Fn(f64) -> f64, reference: impl Fn(f64) -> f64) -> f64 {
-        (-20_000..=20_000).map(|i| f64::from(i) * range / 20_000.0).map(|x| (own(x) - reference(x)).abs()).fold(0.0, f64::max)
+        (-20_000..=20_000)
+            .map(|i| f64::from(i) * range / 20_000.0)
+            .map(|x| (own(x) - reference(x)).abs())
+            .fold(0.0, f64::max)
     }
 
     #[test]

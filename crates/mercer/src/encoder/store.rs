@@ -176,7 +176,9 @@ impl Model {
     }
 
     fn from_bytes(bytes: &[u8]) -> std::result::Result<Model, String> {
-        let broken = |e: safetensors::SafeTensorError| format!("not a whole safetensors file ({e}); write the model again with mercer fit");
+        let broken = |e: safetensors::SafeTensorError| {
+            format!("not a whole safetensors file ({e}); write the model again with mercer fit")
+        };
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(broken)?;
         let tensors = SafeTensors::deserialize(bytes).map_err(broken)?;
         let text = metadata.metadata().as_ref().and_then(|m| m.get(KEY));
@@ -189,7 +191,8 @@ impl Model {
             Some(_) => {}
             None => return Err("the model's header has no format_version".into()),
         }
-        let header: Header = serde_json::from_value(version).map_err(|e| format!("the model's header is incomplete ({e})"))?;
+        let header: Header =
+            serde_json::from_value(version).map_err(|e| format!("the model's header is incomplete ({e})"))?;
         if header.metric != "inner_product" || header.output.scale != 1.0 || header.output.offset != 0.0 {
             return Err("the model uses an output or metric that this program does not know; update mercer".into());
         }

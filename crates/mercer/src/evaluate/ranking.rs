@@ -29,7 +29,12 @@ impl Ranking {
     ///
     /// # Errors
     /// As [`crate::Tower::forward`].
-    pub fn new(model: &DualEncoder, queries: &Features, keys: Option<&Features>, pairs: &Pairs) -> Result<Option<Ranking>> {
+    pub fn new(
+        model: &DualEncoder,
+        queries: &Features,
+        keys: Option<&Features>,
+        pairs: &Pairs,
+    ) -> Result<Option<Ranking>> {
         let scorer = Scorer::new(model, queries, keys)?;
         let mut positives = vec![Vec::new(); queries.len()];
         let chunk = pairs.chunk();

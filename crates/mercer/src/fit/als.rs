@@ -80,13 +80,16 @@ pub fn factorise(table: Table<'_>, options: &Options, progress: &dyn Progress) -
     if options.class.is_some_and(|c| c != Class::Asymmetric) {
         return Err(Error::parameter("class", "asymmetric for observed pairs of ids", "another"));
     }
-    let mut choices = vec![Choice::new("class", Class::Asymmetric, "ids without features: one free embedding an item and side")];
+    let mut choices =
+        vec![Choice::new("class", Class::Asymmetric, "ids without features: one free embedding an item and side")];
     let rounds = match options.effort {
         Effort::Steps(steps) => steps.max(1),
         _ => ROUNDS,
     };
     let ranks: Vec<usize> = match options.dimension {
-        Dimension::Fixed(dim) if dim < 2 => return Err(Error::parameter("dimension", "at least 2 (two hold the offsets)", dim)),
+        Dimension::Fixed(dim) if dim < 2 => {
+            return Err(Error::parameter("dimension", "at least 2 (two hold the offsets)", dim));
+        }
         Dimension::Fixed(dim) => vec![dim - 2],
         _ => RANKS.to_vec(),
     };
@@ -104,7 +107,11 @@ pub fn factorise(table: Table<'_>, options: &Options, progress: &dyn Progress) -
         }
     }
     let (_, rank, ridge, model) = best.ok_or_else(|| Error::data("no model was fitted", "check the values"))?;
-    choices.push(Choice::new("ridge", ridge, format!("lowest held-out error, with {rank} free coordinates and two offsets")));
+    choices.push(Choice::new(
+        "ridge",
+        ridge,
+        format!("lowest held-out error, with {rank} free coordinates and two offsets"),
+    ));
     let errors = PairErrors::new(&model, table.queries, table.keys, table.valid)?;
     let curve: Vec<CurvePoint> = errors.curve().into_iter().map(|(dim, rmse)| CurvePoint { dim, rmse }).collect();
     let wish = if options.dimension == Dimension::Knee { Dimension::Fixed(rank + 2) } else { options.dimension };
@@ -126,7 +133,14 @@ pub fn factorise(table: Table<'_>, options: &Options, progress: &dyn Progress) -
     })
 }
 
-fn run(table: &Table<'_>, pairs: &Pairs, rank: usize, ridge: f64, rounds: usize, seed: Seed) -> Result<crate::DualEncoder> {
+fn run(
+    table: &Table<'_>,
+    pairs: &Pairs,
+    rank: usize,
+    ridge: f64,
+    rounds: usize,
+    seed: Seed,
+) -> Result<crate::DualEncoder> {
     let (n, m) = (table.queries.len(), table.keys.unwrap_or(table.queries).len());
     let chunk = pairs.chunk();
     let count = pairs.len() as f64;

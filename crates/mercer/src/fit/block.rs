@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::encoder::{Class, DualEncoder};
 use crate::error::{Error, Result};
-use crate::fit::closed::{Basis, Cores, assemble, solve};
+use crate::fit::closed::{Basis, Cores, assemble, leading, solve};
 use crate::fit::dimension::{Chosen, choose, error_curve};
 use crate::fit::hidden::{Hidden, Inputs, Proposal, proposals};
 use crate::fit::polish::{Limits, Targets};
@@ -120,42 +120,39 @@ pub(crate) fn fit_blocks(problem: &Problem, options: &Options, progress: &dyn Pr
     })
 }
 
-/// Orthonormal basis of the leading column range of `a`: randomised subspace iteration (Halko, Martinsson, Tropp 2011).
+/// Orthonormal basis of the leading column range of `a`: one round of randomised subspace iteration
+/// (Halko, Martinsson, Tropp 2011). It only sets the targets of hidden units, not the outputs.
 fn leading_range(a: &Matrix, k: usize, stream: &mut Stream) -> Matrix {
     let normal = Matrix::from_columns((0..a.columns() * k).map(|_| stream.normal()).collect(), a.columns(), k);
-    let mut basis = qr(&a.times(&normal)).0;
-    for _ in 0..2 {
-        let back = qr(&a.transpose_times(&basis)).0;
-        basis = qr(&a.times(&back)).0;
-    }
-    basis
+    let basis = qr(&a.times(&normal)).0;
+    qr(&a.times(&a.transpose_times(&basis))).0
 }
 
 /// Singular functions times singular values at all anchors; held-out rows by the integral operator, `u_i(x) s_i = r(x, .) v_i`.
 fn targets(problem: &Problem, dim: usize, seed: Seed) -> Result<Vec<Side>> {
     let mut parts: Vec<[(Matrix, Matrix); 2]> = Vec::new();
     let (mut kept, mut total) = (0.0, 0.0);
+    let failed = || Error::data("the values' singular value decomposition failed", "check the relation for NaN");
     for block in &problem.blocks {
         let r = &block.fitted;
         let k = (dim + OVERSAMPLE).min(r.rows()).min(r.columns());
         let basis = leading_range(r, k, &mut seed.stream("range"));
-        let failed = || Error::data("the values' singular value decomposition failed", "check the relation for NaN");
-        let (right, left) = if problem.class == Class::Asymmetric {
-            let (u, _, v) = svd(&basis.transpose_times(r)).ok_or_else(failed)?;
-            (basis.times(&u).leading_columns(dim.min(k)), v.leading_columns(dim.min(k)))
+        let image = r.transpose_times(&basis);
+        let (x, y) = if problem.class == Class::Asymmetric {
+            let (v, _, u) = svd(&image).ok_or_else(failed)?;
+            let (left, turn) = (v.leading_columns(dim.min(k)), u.leading_columns(dim.min(k)));
+            let x = (image.times(&turn), block.query_valid.transpose_times(&basis.times(&turn)));
+            let y_valid = block.key_valid.as_ref().map_or_else(|| Matrix::zeros(0, 0), |b| b.times(&left));
+            (x, (r.times(&left), y_valid))
         } else {
-            let (values, vectors) = eigen(&basis.transpose_times(&r.times(&basis))).ok_or_else(failed)?;
-            let mut order: Vec<usize> = (0..k).collect();
-            order.sort_by(|&a, &b| values[b].abs().total_cmp(&values[a].abs()));
-            order.truncate(dim);
-            let u = basis.times(&vectors.select_columns(&order));
-            (u.clone(), u)
+            let (values, vectors) = eigen(&basis.transpose_times(&image)).ok_or_else(failed)?;
+            let turn = vectors.select_columns(&leading(&values, true, dim));
+            let x = (image.times(&turn), block.query_valid.transpose_times(&basis.times(&turn)));
+            (x, (Matrix::zeros(0, 0), Matrix::zeros(0, 0)))
         };
-        let x = (r.transpose_times(&right), block.query_valid.transpose_times(&right));
-        let y_valid = block.key_valid.as_ref().map_or_else(|| Matrix::zeros(0, 0), |b| b.times(&left));
         kept += x.0.data().iter().map(|v| v * v).sum::<f64>();
         total += r.data().iter().map(|v| v * v).sum::<f64>();
-        parts.push([x, (r.times(&left), y_valid)]);
+        parts.push([x, y]);
     }
     if total == 0.0 {
         return Err(Error::data("every value is zero", "there is nothing to learn; check the value column"));
@@ -184,7 +181,7 @@ impl Plan {
         let (n, m, d, k) = (n as f64, units as f64, sides[0].x.dim() as f64, dim as f64);
         let towers = sides.len() as f64;
         let step = n * m * (m + 6.0 * k + 4.0 * d + 60.0) + m * m * m;
-        let fixed = towers * (20.0 * 0.5 * n * m * m + 40.0 * m * m * m) + 2.0 * n * n * (6.0 * k + m + 50.0);
+        let fixed = towers * (10.0 * n * m * m + 100.0 * m * m * m) + 2.0 * n * n * (6.0 * k + m + 50.0);
         match effort {
             Effort::Converge => Plan { steps: STEPS, deadlines: [None; 2] },
             Effort::Steps(steps) => Plan { steps, deadlines: [None; 2] },
@@ -214,7 +211,14 @@ fn head(inputs: &Inputs, t: &Matrix, rows: usize) -> (Inputs, Matrix) {
 }
 
 /// A contest of proposals on a part of the anchors, then the polish of the winner.
-fn choose_hidden(side: &Side, index: usize, units: usize, plan: &Plan, seed: Seed, progress: &dyn Progress) -> Result<Found> {
+fn choose_hidden(
+    side: &Side,
+    index: usize,
+    units: usize,
+    plan: &Plan,
+    seed: Seed,
+    progress: &dyn Progress,
+) -> Result<Found> {
     let (x, t) = head(&side.x, &side.t, CONTEST.0);
     let (x_valid, t_valid) = head(&side.valid, &side.t_valid, CONTEST.1);
     let contest = Targets { x: &x, t: &t, x_valid: &x_valid, t_valid: &t_valid };
@@ -224,7 +228,8 @@ fn choose_hidden(side: &Side, index: usize, units: usize, plan: &Plan, seed: See
         (contest.held_out(&hidden), proposal, hidden)
     };
     let mut ranked: Vec<_> = proposals(&side.x).into_iter().map(enter).collect();
-    let best = |all: &[(f64, Proposal, Hidden)]| (0..all.len()).min_by(|&a, &b| all[a].0.total_cmp(&all[b].0)).unwrap_or(0);
+    let best =
+        |all: &[(f64, Proposal, Hidden)]| (0..all.len()).min_by(|&a, &b| all[a].0.total_cmp(&all[b].0)).unwrap_or(0);
     let coarse = ranked[best(&ranked)].1;
     if coarse.activation == Activation::Sine {
         for factor in [0.77, 1.3] {
@@ -246,7 +251,8 @@ fn choose_hidden(side: &Side, index: usize, units: usize, plan: &Plan, seed: See
         let all = Targets { x: &side.x, t: &side.t, x_valid: &side.valid, t_valid: &side.t_valid };
         let limits = Limits { steps: plan.steps, deadline: plan.deadlines[index], enough: side.enough };
         let polished = all.polish(&found.hidden, limits, progress);
-        found.reason = format!("{}; {:.1e} after {} polishing steps", found.reason, polished.held_out.sqrt(), polished.steps);
+        found.reason =
+            format!("{}; {:.1e} after {} polishing steps", found.reason, polished.held_out.sqrt(), polished.steps);
         (found.hidden, found.steps, found.converged) = (polished.hidden, polished.steps, polished.converged);
     } else if residual > side.enough {
         found.converged = false;
@@ -268,7 +274,8 @@ impl<'a> Solver<'a> {
     fn new(problem: &'a Problem, sides: &[Side], found: &'a [Found]) -> Result<Self> {
         let h: Vec<Matrix> = sides.iter().zip(found).map(|(side, own)| own.hidden.evaluate(&side.x)).collect();
         let basis = |h: &Matrix| {
-            Basis::new(h).ok_or_else(|| Error::data("the hidden features cannot be decomposed", "check the features' scale"))
+            Basis::new(h)
+                .ok_or_else(|| Error::data("the hidden features cannot be decomposed", "check the features' scale"))
         };
         let (query, key) = match h.as_slice() {
             [x, y] => {
@@ -321,13 +328,18 @@ impl<'a> Solver<'a> {
         }
         if let Some(centre) = best.as_ref().map(|b| b.1).filter(|&e| e != START && e != START - 2) {
             for exponent in [centre - 1, centre + 1] {
-                if let Some((error, model)) = self.at(dim, exponent)?.filter(|(e, _)| best.as_ref().is_none_or(|b| *e < b.0)) {
+                if let Some((error, model)) =
+                    self.at(dim, exponent)?.filter(|(e, _)| best.as_ref().is_none_or(|b| *e < b.0))
+                {
                     best = Some((error, exponent, model));
                 }
             }
         }
         let (_, exponent, model) = best.ok_or_else(|| {
-            Error::data("the hidden features are numerically dependent at every ridge", "use fewer hidden units or check the features")
+            Error::data(
+                "the hidden features are numerically dependent at every ridge",
+                "use fewer hidden units or check the features",
+            )
         })?;
         let value = format!("{:.0e}", 10f64.powf(f64::from(exponent) / 2.0));
         choices.push(Choice::new("ridge", value, "lowest held-out error of the f32 model"));
@@ -362,7 +374,8 @@ impl Problem {
 
     pub(crate) fn held_out(&self, model: &DualEncoder) -> Result<HeldOut> {
         let (x, y) = (&self.queries.valid, &self.keys.as_ref().unwrap_or(&self.queries).valid);
-        let fitted: Vec<Vec<f64>> = (0..self.blocks.len()).map(|l| model.block(l, &x.rows(), &y.rows())).collect::<Result<_>>()?;
+        let fitted: Vec<Vec<f64>> =
+            (0..self.blocks.len()).map(|l| model.block(l, &x.rows(), &y.rows())).collect::<Result<_>>()?;
         let (mut error, mut energy, mut count) = (0.0, 0.0, 0usize);
         self.for_each_held_out(|l, i, j, value| {
             error += (fitted[l][i * y.len() + j] - value).powi(2);

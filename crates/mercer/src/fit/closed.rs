@@ -112,7 +112,12 @@ pub(crate) fn leading(values: &[f64], signed: bool, dim: usize) -> Vec<usize> {
 }
 
 /// The model with these hidden layers and outputs, in `f32`.
-pub(crate) fn assemble(query: &Hidden, key: Option<&Hidden>, outputs: &Outputs, components: usize) -> Result<DualEncoder> {
+pub(crate) fn assemble(
+    query: &Hidden,
+    key: Option<&Hidden>,
+    outputs: &Outputs,
+    components: usize,
+) -> Result<DualEncoder> {
     let tower = |hidden: &Hidden, c: &Matrix| -> Result<Tower> {
         let (m, k) = (hidden.units(), c.columns());
         let weights: Vec<f32> = (0..m * k).map(|at| c[(at / k, at % k)] as f32).collect();

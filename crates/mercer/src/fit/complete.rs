@@ -112,7 +112,8 @@ fn fit_features(table: &Complete<'_>, cells: &Cells, options: &Options, progress
     let draw = |items: &Features, fitted: &[usize], stream: &str| {
         let mut stream = options.seed.stream(stream);
         let mut held: Vec<usize> = (0..items.len()).filter(|i| fitted.binary_search(i).is_err()).collect();
-        let mut order: Vec<usize> = stream.choose(fitted.len(), ANCHORS[0] + ANCHORS[1]).iter().map(|&i| fitted[i]).collect();
+        let mut order: Vec<usize> =
+            stream.choose(fitted.len(), ANCHORS[0] + ANCHORS[1]).iter().map(|&i| fitted[i]).collect();
         if held.len() < 20 {
             held = order.split_off(order.len() - (order.len() / 6).min(ANCHORS[1]));
         }
@@ -124,7 +125,8 @@ fn fit_features(table: &Complete<'_>, cells: &Cells, options: &Options, progress
     let (x, x_held) = draw(table.queries, table.fitted[0], "query anchors");
     let (class, choice) = choose_class(options, table.keys.is_some(), || {
         let few = &x[..x.len().min(400)];
-        Energy::of_block(&block(few, few), 64).ok_or_else(|| Error::data("the sampled pairs are all zero", "give --class"))
+        Energy::of_block(&block(few, few), 64)
+            .ok_or_else(|| Error::data("the sampled pairs are all zero", "give --class"))
     })?;
     let keys = table.keys.unwrap_or(table.queries);
     let shared = class != Class::Asymmetric;
@@ -266,7 +268,12 @@ fn fit_ids(table: &Complete<'_>, cells: &Cells, options: &Options, progress: &dy
 }
 
 /// Both sides' vectors times roots of singular values, and the model of the largest dimension.
-fn decompose(operator: &Operator, basis: &Matrix, class: Class, largest: usize) -> Result<(Matrix, Matrix, DualEncoder)> {
+fn decompose(
+    operator: &Operator,
+    basis: &Matrix,
+    class: Class,
+    largest: usize,
+) -> Result<(Matrix, Matrix, DualEncoder)> {
     if class != Class::Asymmetric {
         let core = basis.transpose_times(&operator.times(basis));
         let half = Matrix::from_fn(core.rows(), core.rows(), |i, j| 0.5 * (core[(i, j)] + core[(j, i)]));
@@ -274,7 +281,8 @@ fn decompose(operator: &Operator, basis: &Matrix, class: Class, largest: usize) 
         return Ok((Matrix::zeros(0, 0), Matrix::zeros(0, 0), model));
     }
     // basis spans the range of R: R = basis (basis^T R), and (R^T basis)^T = V-side.
-    let (v, s, u) = svd(&operator.transpose_times(basis)).ok_or_else(|| Error::data("the table's decomposition failed", "check its values"))?;
+    let (v, s, u) = svd(&operator.transpose_times(basis))
+        .ok_or_else(|| Error::data("the table's decomposition failed", "check its values"))?;
     let k = largest.min(s.len());
     let root = |vectors: Matrix| Matrix::from_fn(vectors.rows(), k, |i, j| vectors[(i, j)] * s[j].sqrt());
     let (left, right) = (root(basis.times(&u)), root(v));
@@ -285,14 +293,17 @@ fn decompose(operator: &Operator, basis: &Matrix, class: Class, largest: usize) 
 fn choose_link(options: &Options, binary: bool, cells: usize, choices: &mut Vec<Choice>) -> Result<Link> {
     let (link, value, reason) = match options.method {
         Method::Logistic if !binary => {
-            let expected = "a method for these values (logistic needs values 1, --absent 0, and an asymmetric id table)";
+            let expected =
+                "a method for these values (logistic needs values 1, --absent 0, and an asymmetric id table)";
             return Err(Error::parameter("method", expected, "logistic"));
         }
         Method::Logistic => (Link::Logistic, "logistic", "as asked".to_string()),
         Method::ClosedForm => (Link::Identity, "closed form", "as asked".into()),
-        Method::Auto if binary && cells <= LOGISTIC_CELLS => {
-            (Link::Logistic, "logistic, from the closed form", "values are 0 and 1: log-odds need fewer dimensions".into())
-        }
+        Method::Auto if binary && cells <= LOGISTIC_CELLS => (
+            Link::Logistic,
+            "logistic, from the closed form",
+            "values are 0 and 1: log-odds need fewer dimensions".into(),
+        ),
         Method::Auto if binary => {
             (Link::Identity, "closed form", format!("{cells} cells are too many for a logistic fit by default"))
         }
@@ -324,7 +335,8 @@ fn error_curve(model: &DualEncoder, table: &Complete<'_>, cells: &Cells) -> Resu
         for (&(x, y), v) in &cells.0 {
             cross += (v - absent) * p[(x as usize, k)] * q[(y as usize, k)];
         }
-        let own: f64 = (0..k).map(|j| 2.0 * gram_p[(j, k)] * gram_q[(j, k)]).sum::<f64>() + gram_p[(k, k)] * gram_q[(k, k)];
+        let own: f64 =
+            (0..k).map(|j| 2.0 * gram_p[(j, k)] * gram_q[(j, k)]).sum::<f64>() + gram_p[(k, k)] * gram_q[(k, k)];
         square += own - 2.0 * cross;
         points.push(CurvePoint { dim: k + 1, rmse: (square.max(0.0) / (n * m) as f64).sqrt() });
     }

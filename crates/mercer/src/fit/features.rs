@@ -75,12 +75,20 @@ impl FeatureMap {
 /// Sparse rows have one: GELU units at spherical k-means landmarks. On fingerprints at dimension 64 it left held-out errors
 /// below a linear first layer (.0187), random rows as landmarks (.0172), sine (.0175) and polished weights (.0212, overfitted):
 /// .0170. Dense rows have random sine and ReLU units of several scales.
-pub(crate) fn candidates(items: &Features, units: Option<usize>, seed: Seed, stream: &str) -> Vec<(String, FeatureMap)> {
+pub(crate) fn candidates(
+    items: &Features,
+    units: Option<usize>,
+    seed: Seed,
+    stream: &str,
+) -> Vec<(String, FeatureMap)> {
     let mut stream = seed.stream(stream);
     let sample = items.select(&stream.choose(items.len(), SAMPLE));
     if items.is_sparse() {
         let map = landmarks(&sample, units.unwrap_or(LANDMARKS), &mut stream).and_then(|m| m.reduced(&sample));
-        return map.map(|m| (format!("gelu at {} landmarks, unit-norm rows", m.hidden.units()), m)).into_iter().collect();
+        return map
+            .map(|m| (format!("gelu at {} landmarks, unit-norm rows", m.hidden.units()), m))
+            .into_iter()
+            .collect();
     }
     let x = Inputs::new(&sample);
     let units = units.unwrap_or((sample.len() / 2).clamp(16, 400));
@@ -147,4 +155,3 @@ impl RowScaling {
         }
     }
 }
-

@@ -191,11 +191,8 @@ pub(crate) struct Proposal {
 
 /// The proposals that compete for the hidden units of data `x`.
 pub(crate) fn proposals(x: &Inputs) -> Vec<Proposal> {
-    let directions: &[Directions] = if x.is_isotropic() {
-        &[Directions::Isotropic]
-    } else {
-        &[Directions::Isotropic, Directions::Differences]
-    };
+    let directions: &[Directions] =
+        if x.is_isotropic() { &[Directions::Isotropic] } else { &[Directions::Isotropic, Directions::Differences] };
     let mut all = Vec::new();
     for &directions in directions {
         for scale in [0.1, 0.2, 0.4, 0.7, 1.2, 2.0, 3.2] {

@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::evaluate::PairErrors;
 use crate::fit::closed::leading;
 use crate::fit::dimension::{Chosen, choose};
-use crate::fit::grouped::Grouped;
 use crate::fit::features::{FeatureMap, candidates};
+use crate::fit::grouped::Grouped;
 use crate::fit::{Choice, CurvePoint, Dimension, Effort, Fit, Options, Outcome, Progress};
 use crate::linalg::{Matrix, eigen, svd};
 use crate::relation::Pairs;
@@ -228,7 +228,9 @@ fn choose_features<'a>(table: Table<'a>, options: &Options, choices: &mut Vec<Ch
     let mut maps: Vec<(String, FeatureMap, Option<FeatureMap>)> = Vec::new();
     let units = options.units;
     let key_maps = keys.as_ref().map(|(items, used)| candidates(&items.select(used), units, options.seed, "key units"));
-    for (i, (name, map)) in candidates(&table.queries.select(&used), units, options.seed, "query units").into_iter().enumerate() {
+    for (i, (name, map)) in
+        candidates(&table.queries.select(&used), units, options.seed, "query units").into_iter().enumerate()
+    {
         match &key_maps {
             // Both sides take the recipe of the same place in the list; a shorter list repeats its last.
             Some(keys) => {
@@ -307,7 +309,9 @@ fn choose_class(
     let (tied, signed) = (error(Class::Symmetric, &shared)?, error(Class::Signed, &shared)?);
     let (class, signs) = match signed < WORTH * tied {
         true => (Class::Signed, format!("signs lower the held-out error from {tied:.2e} to {signed:.2e}")),
-        false => (Class::Symmetric, format!("signs do not lower the held-out error ({tied:.2e}, with signs {signed:.2e})")),
+        false => {
+            (Class::Symmetric, format!("signs do not lower the held-out error ({tied:.2e}, with signs {signed:.2e})"))
+        }
     };
     let (count, odd) = reversed_pairs(work.table.train);
     if count >= 20 && odd < 1e-9 {

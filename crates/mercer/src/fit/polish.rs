@@ -85,7 +85,7 @@ impl Targets<'_> {
             }
             let moved = search.step(|p| work.objective(self, start, p));
             best.steps += 1;
-            if best.steps % CHECK == 0 || best.steps == limits.steps || !moved {
+            if best.steps.is_multiple_of(CHECK) || best.steps == limits.steps || !moved {
                 let hidden = unpack(start, &search.point);
                 let held_out = self.held_out(&hidden);
                 stale = if held_out < 0.98 * best.held_out { 0 } else { stale + 1 };
@@ -173,7 +173,8 @@ mod tests {
     #[test]
     fn the_gradient_is_that_of_the_projected_objective() {
         let mut stream = Seed(3).stream("test");
-        let mut normal = |rows, columns| Matrix::from_columns((0..rows * columns).map(|_| stream.normal()).collect(), rows, columns);
+        let mut normal =
+            |rows, columns| Matrix::from_columns((0..rows * columns).map(|_| stream.normal()).collect(), rows, columns);
         let (x, t) = (Inputs::Dense(normal(60, 3)), normal(60, 2));
         for activation in [Activation::Sine, Activation::Gelu, Activation::Tanh, Activation::Cosine] {
             let shape = Hidden { weights: normal(3, 5), bias: normal(5, 1).into_data(), activation };

@@ -130,7 +130,9 @@ fn class(relation: &dyn Relation, law: Law<'_>, two_sets: bool, options: &Option
             return Err(Error::parameter("class", "asymmetric for two different sets of items", class));
         }
         Some(class) => return Ok(chosen(class, "as asked".into())),
-        None if two_sets => return Ok(chosen(Class::Asymmetric, "queries and keys are different sets of items".into())),
+        None if two_sets => {
+            return Ok(chosen(Class::Asymmetric, "queries and keys are different sets of items".into()));
+        }
         None => {}
     }
     let dim = match options.dimension {

@@ -255,7 +255,8 @@ impl Relation for Kernel {
 impl Kernel {
     fn direct_block(&self, a: &[f32], b: &[f32], dim: usize, out: &mut [f64]) {
         let width = b.len() / dim;
-        let columns: Vec<Vec<f64>> = (0..dim).map(|c| b.iter().skip(c).step_by(dim).map(|&v| v.into()).collect()).collect();
+        let columns: Vec<Vec<f64>> =
+            (0..dim).map(|c| b.iter().skip(c).step_by(dim).map(|&v| v.into()).collect()).collect();
         row_blocks(out, width, 32, |first, rows| {
             for (i, row) in rows.chunks_exact_mut(width).enumerate() {
                 row.fill(0.0);

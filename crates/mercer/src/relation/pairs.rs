@@ -57,7 +57,11 @@ impl Pairs {
     pub fn new(x: Vec<u32>, y: Vec<u32>, value: Vec<f32>, weight: Option<Vec<f32>>) -> Result<Self> {
         let lengths = [y.len(), value.len(), weight.as_ref().map_or(x.len(), Vec::len)];
         if lengths.iter().any(|&l| l != x.len()) {
-            return Err(Error::shape("observed pairs", format!("columns of length {}", x.len()), format!("{lengths:?}")));
+            return Err(Error::shape(
+                "observed pairs",
+                format!("columns of length {}", x.len()),
+                format!("{lengths:?}"),
+            ));
         }
         for (column, values) in [(2, Some(&value)), (3, weight.as_ref())] {
             if let Some(row) = values.and_then(|v| v.iter().position(|v| !v.is_finite())) {
