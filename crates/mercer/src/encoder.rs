@@ -89,7 +89,9 @@ impl DualEncoder {
         if let Form::Signs(signs) = &form
             && (signs.len() != outputs || signs.iter().any(|s| s.abs() != 1.0))
         {
-            return Err(Error::shape("signs", format!("{outputs} values 1 or -1"), signs.len()));
+            let got =
+                format!("{} values{}", signs.len(), if signs.len() == outputs { ", some of another size" } else { "" });
+            return Err(Error::shape("signs", format!("{outputs} values 1 or -1"), got));
         }
         Ok(DualEncoder { query, key, form, components, link: Link::Identity })
     }
@@ -176,8 +178,11 @@ impl DualEncoder {
     /// All values of component `component` on `x` times `y`: row-major `(x.len(), y.len())`, summed in `f64`.
     ///
     /// # Errors
-    /// As [`Tower::forward`].
+    /// As [`Tower::forward`], and if there is no such component.
     pub fn block(&self, component: usize, x: &Rows<'_>, y: &Rows<'_>) -> Result<Vec<f64>> {
+        if component >= self.components {
+            return Err(Error::parameter("component", format!("below {}", self.components), component));
+        }
         let width = self.query.outputs();
         let range = component * self.dim()..(component + 1) * self.dim();
         let (q, k) = (self.embed_queries(x)?, self.embed_keys(y)?);

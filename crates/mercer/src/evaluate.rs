@@ -30,14 +30,14 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Metrics of `predicted` against `values`, two slices of one length; `None` if they are empty.
+    /// Metrics of `predicted` against `values`; `None` if they are empty or differ in length.
     ///
     /// ```
     /// let summary = mercer::evaluate::Summary::new(&[1.0, 2.0, 2.5], &[1.0, 2.0, 4.0]).unwrap();
     /// assert_eq!((summary.mae, summary.max, summary.spearman), (0.5, 1.5, Some(1.0)));
     /// ```
     pub fn new(predicted: &[f64], values: &[f64]) -> Option<Summary> {
-        if values.is_empty() {
+        if values.is_empty() || values.len() != predicted.len() {
             return None;
         }
         let n = values.len() as f64;
@@ -62,7 +62,7 @@ fn ranks(values: &[f64]) -> Vec<f64> {
     let mut ranks = vec![0.0; values.len()];
     let mut first = 0;
     while first < order.len() {
-        let tied = order[first..].iter().take_while(|&&i| values[i] == values[order[first]]).count();
+        let tied = order[first..].iter().take_while(|&&i| values[i].total_cmp(&values[order[first]]).is_eq()).count();
         let rank = first as f64 + 0.5 * (tied as f64 + 1.0);
         order[first..first + tied].iter().for_each(|&i| ranks[i] = rank);
         first += tied;
@@ -108,11 +108,17 @@ impl Scorer {
     }
 
     /// Predicted value of one pair of a model with one component.
+    ///
+    /// # Panics
+    /// If `x` or `y` is not below the number of items.
     pub fn score(&self, x: u32, y: u32) -> f64 {
         self.link.apply(self.products(x, y).sum())
     }
 
     /// Predicted values of all `pairs`.
+    ///
+    /// # Panics
+    /// If a pair names an item beyond those given.
     pub fn scores(&self, pairs: &Pairs) -> Vec<f64> {
         let chunk = pairs.chunk();
         (0..pairs.len()).into_par_iter().map(|p| self.score(chunk.x[p], chunk.y[p])).collect()
@@ -137,29 +143,37 @@ impl<'a> PairErrors<'a> {
 
     pub(crate) fn rmse(&self) -> f64 {
         let scores = self.scorer.scores(self.pairs);
-        let sum: f64 = scores.iter().zip(self.pairs.chunk().value).map(|(s, v)| (s - f64::from(*v)).powi(2)).sum();
-        (sum / self.pairs.len().max(1) as f64).sqrt()
+        self.mean(|p, value| (scores[p] - value).powi(2)).sqrt()
+    }
+
+    /// Weighted mean over the pairs.
+    fn mean(&self, f: impl Fn(usize, f64) -> f64) -> f64 {
+        let chunk = self.pairs.chunk();
+        let weight = |p: usize| chunk.weight.map_or(1.0, |w| f64::from(w[p]));
+        let total: f64 = (0..self.pairs.len()).map(weight).sum();
+        (0..self.pairs.len()).map(|p| weight(p) * f(p, chunk.value[p].into())).sum::<f64>() / total
     }
 
     /// Root mean square of the values.
     pub(crate) fn scale(&self) -> f64 {
-        let sum: f64 = self.pairs.chunk().value.iter().map(|v| f64::from(*v).powi(2)).sum();
-        (sum / self.pairs.len().max(1) as f64).sqrt()
+        self.mean(|_, value| value * value).sqrt()
     }
 
     /// `(k, rmse)` of the model cut to `k = 1, 2, ...` coordinates.
     pub(crate) fn curve(&self) -> Vec<(usize, f64)> {
         let mut squares = vec![0.0; self.scorer.width];
+        let mut total = 0.0;
         let chunk = self.pairs.chunk();
         for p in 0..self.pairs.len() {
             let mut partial = 0.0;
+            let weight = chunk.weight.map_or(1.0, |w| f64::from(w[p]));
+            total += weight;
             for (product, sum) in self.scorer.products(chunk.x[p], chunk.y[p]).zip(&mut squares) {
                 partial += product;
-                *sum += (self.scorer.link.apply(partial) - f64::from(chunk.value[p])).powi(2);
+                *sum += weight * (self.scorer.link.apply(partial) - f64::from(chunk.value[p])).powi(2);
             }
         }
-        let n = self.pairs.len().max(1) as f64;
-        squares.iter().enumerate().map(|(i, s)| (i + 1, (s / n).sqrt())).collect()
+        squares.iter().enumerate().map(|(i, s)| (i + 1, (s / total).sqrt())).collect()
     }
 }
 

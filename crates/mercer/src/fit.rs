@@ -24,6 +24,7 @@ pub use observed::{Table, observed};
 pub use spectral::{Law, spectral};
 
 use crate::encoder::{Class, DualEncoder};
+use crate::error::{Error, Result};
 use crate::seed::Seed;
 
 /// How a run ended.
@@ -115,6 +116,24 @@ pub struct Options {
     pub method: Method,
     /// Seed of every random draw.
     pub seed: Seed,
+}
+
+impl Options {
+    /// Refuses options that no fit can follow.
+    fn check(&self) -> Result<()> {
+        if self.dimension == Dimension::Fixed(0) {
+            return Err(Error::parameter("dimension", "at least 1", 0));
+        }
+        if self.units == Some(0) {
+            return Err(Error::parameter("hidden units", "at least 1", 0));
+        }
+        match self.effort {
+            Effort::Seconds(seconds) if !(seconds > 0.0 && seconds.is_finite()) => {
+                Err(Error::parameter("time budget", "a positive number of seconds", seconds))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Default for Options {

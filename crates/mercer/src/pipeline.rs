@@ -73,6 +73,10 @@ pub struct TableFit {
 /// # Errors
 /// If the table holds too little, or an option is out of range.
 pub fn fit_table(table: &PairTable<'_>, options: &Options, progress: &dyn Progress) -> Result<TableFit> {
+    table.pairs.check_items(table.queries.len(), table.keys.unwrap_or(table.queries).len())?;
+    if let Some(len) = table.split.map(<[_]>::len).filter(|&len| len != table.pairs.len()) {
+        return Err(Error::shape("split", format!("one entry for each of {} pairs", table.pairs.len()), len));
+    }
     let one_hot = table.queries.is_one_hot() && table.keys.is_none_or(Features::is_one_hot);
     match table.absent {
         Some(absent) => fit_complete(table, absent, one_hot, options, progress),

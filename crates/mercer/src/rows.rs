@@ -140,15 +140,17 @@ impl Features {
     }
 
     /// A copy with row `i` multiplied by `factors[i]`.
-    pub(crate) fn scaled_rows(&self, factors: &[f32]) -> Features {
+    pub(crate) fn scaled_rows(&self, factors: &[f64]) -> Features {
         let mut out = self.clone();
         match &mut out.storage {
             Storage::Dense(data) => {
-                data.chunks_exact_mut(self.dim).zip(factors).for_each(|(row, f)| row.iter_mut().for_each(|v| *v *= f));
+                data.chunks_exact_mut(self.dim)
+                    .zip(factors)
+                    .for_each(|(row, f)| row.iter_mut().for_each(|v| *v = (f64::from(*v) * f) as f32));
             }
             Storage::Sparse { starts, values, .. } => {
                 for (i, factor) in factors.iter().enumerate() {
-                    values[starts[i]..starts[i + 1]].iter_mut().for_each(|v| *v *= factor);
+                    values[starts[i]..starts[i + 1]].iter_mut().for_each(|v| *v = (f64::from(*v) * factor) as f32);
                 }
             }
         }
@@ -264,7 +266,11 @@ impl<'a> Rows<'a> {
     }
 
     /// Inner product of row `i` with row `j` of `other`, in `f64`. Cost: the stored numbers of both rows.
+    ///
+    /// # Panics
+    /// If the rows have different numbers of columns.
     pub fn dot(&self, i: usize, other: &Rows<'_>, j: usize) -> f64 {
+        assert_eq!(self.dim(), other.dim(), "an inner product needs rows of one dimension");
         match (*self, *other) {
             (Rows::Dense { data, dim }, _) => {
                 let row = &data[i * dim..(i + 1) * dim];

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::multiply_rows;
 use crate::rows::Rows;
+use crate::wide::add_scaled32;
 
 /// What is done to each input row before the first layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -236,11 +237,11 @@ impl Tower {
         for (row, out) in target.chunks_exact_mut(outputs).enumerate() {
             let factor = match self.scaling {
                 RowScaling::None => 1.0,
-                scaling => scaling.factor(rows.squared_norm(row)) as f32,
+                scaling => scaling.factor(rows.squared_norm(row)),
             };
             rows.for_each(row, |column, value| {
                 let weights = &layer.weights[column * outputs..(column + 1) * outputs];
-                out.iter_mut().zip(weights).for_each(|(o, w)| *o += value * factor * w);
+                add_scaled32(out, (f64::from(value) * factor) as f32, weights);
             });
         }
     }

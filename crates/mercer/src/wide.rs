@@ -213,6 +213,17 @@ wide!(
     fn add_scaled(out: &mut [f64], factor: f64, values: &[f64]) = add_scaled_body
 );
 
+#[inline(always)]
+fn add_scaled32_body<const FMA: bool>(out: &mut [f32], factor: f32, values: &[f32]) {
+    for (o, v) in out.iter_mut().zip(values) {
+        *o = fma32::<FMA>(factor, *v, *o);
+    }
+}
+wide!(
+    /// `out += factor * values`, in `f32`.
+    fn add_scaled32(out: &mut [f32], factor: f32, values: &[f32]) = add_scaled32_body
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -188,8 +188,8 @@ impl Model {
             Some(v) if v > u64::from(VERSION) => {
                 return Err(format!("written in format {v}, this program reads up to {VERSION}; update mercer"));
             }
-            Some(_) => {}
-            None => return Err("the model's header has no format_version".into()),
+            Some(1..) => {}
+            Some(0) | None => return Err("the model's header has no format_version from 1 on".into()),
         }
         let header: Header =
             serde_json::from_value(version).map_err(|e| format!("the model's header is incomplete ({e})"))?;
@@ -226,7 +226,9 @@ fn known(tensors: &SafeTensors<'_>, name: &str) -> std::result::Result<Vec<u64>,
     if tensor.dtype() != Dtype::U64 {
         return Err(format!("the tensor {name} has dtype {:?}, expected U64", tensor.dtype()));
     }
-    Ok(tensor.data().as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).collect())
+    let mut known: Vec<u64> = tensor.data().as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).collect();
+    known.sort_unstable();
+    Ok(known)
 }
 
 fn read_tower(tensors: &SafeTensors<'_>, side: &str, header: &TowerHeader) -> std::result::Result<Tower, String> {

@@ -77,6 +77,7 @@ impl Factors {
 /// If there are too few pairs, the values are constant, or an option is out of range.
 pub fn factorise(table: Table<'_>, options: &Options, progress: &dyn Progress) -> Result<Fit> {
     check(&table)?;
+    options.check()?;
     if options.class.is_some_and(|c| c != Class::Asymmetric) {
         return Err(Error::parameter("class", "asymmetric for observed pairs of ids", "another"));
     }
@@ -143,12 +144,13 @@ fn run(
 ) -> Result<crate::DualEncoder> {
     let (n, m) = (table.queries.len(), table.keys.unwrap_or(table.queries).len());
     let chunk = pairs.chunk();
-    let count = pairs.len() as f64;
-    let mean = chunk.value.iter().map(|v| f64::from(*v)).sum::<f64>() / count;
-    let variance = chunk.value.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / count;
-    let list: Vec<(u32, u32, f64, f64)> = (0..pairs.len())
-        .map(|p| (chunk.x[p], chunk.y[p], f64::from(chunk.value[p]) - mean, chunk.weight.map_or(1.0, |w| w[p].into())))
-        .collect();
+    let weight = |p: usize| chunk.weight.map_or(1.0, |w| f64::from(w[p]));
+    let weighted = |f: &dyn Fn(f64) -> f64| (0..pairs.len()).map(|p| weight(p) * f(chunk.value[p].into())).sum::<f64>();
+    let total = weighted(&|_| 1.0);
+    let mean = weighted(&|v| v) / total;
+    let variance = weighted(&|v| (v - mean).powi(2)) / total;
+    let list: Vec<(u32, u32, f64, f64)> =
+        (0..pairs.len()).map(|p| (chunk.x[p], chunk.y[p], f64::from(chunk.value[p]) - mean, weight(p))).collect();
     let turned = list.iter().map(|&(x, y, v, w)| (y, x, v, w)).collect();
     let (by_query, by_key) = (Grouped::from_list(list, n), Grouped::from_list(turned, m));
     let (mut u, mut v) = (Factors::new(n, rank, 0, seed), Factors::new(m, rank, 1, seed));

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use crate::encoder::{Class, DualEncoder};
 use crate::error::{Error, Result};
 use crate::fit::closed::{Basis, Cores, assemble, leading, solve};
-use crate::fit::dimension::{Chosen, choose, error_curve};
+use crate::fit::dimension::{Chosen, choose};
 use crate::fit::hidden::{Hidden, Inputs, Proposal, proposals};
 use crate::fit::polish::{Limits, Targets};
-use crate::fit::{Choice, Dimension, Effort, Fit, Options, Outcome, Progress};
+use crate::fit::{Choice, CurvePoint, Dimension, Effort, Fit, Options, Outcome, Progress};
 use crate::linalg::{Matrix, eigen, qr, svd};
 use crate::parallel::both;
 use crate::rows::Features;
@@ -73,9 +73,6 @@ pub(crate) fn fit_blocks(problem: &Problem, options: &Options, progress: &dyn Pr
         Dimension::Fixed(dim) => dim,
         _ => LARGEST.min(n.min(m) / 2).min(units + 1).max(1),
     };
-    if largest == 0 {
-        return Err(Error::parameter("dimension", "at least 1", 0));
-    }
     let mut choices = vec![match options.units {
         Some(units) => Choice::new("hidden units", units, "as asked"),
         None => Choice::new("hidden units", units, format!("for {} anchors a side", n.min(m))),
@@ -98,8 +95,12 @@ pub(crate) fn fit_blocks(problem: &Problem, options: &Options, progress: &dyn Pr
     }
     progress.stage("outputs");
     let solved = Solver::new(problem, &sides, &found)?.best(largest, &mut choices)?;
-    let curve = error_curve(&solved, problem)?;
+    let curve = problem.error_curve(&solved)?;
     let scale = problem.held_out(&solved)?.scale;
+    if scale == 0.0 || !scale.is_finite() {
+        let problem = "every held-out value is zero, so no error can be measured";
+        return Err(Error::data(problem, "bring more items or pairs, or items that have some"));
+    }
     let Chosen { dim, rmse, relative, met, choice } = choose(&curve, options.dimension, scale);
     choices.push(choice);
     let limited = options.effort != Effort::Steps(0) && found.iter().any(|f| !f.converged);
@@ -186,7 +187,7 @@ impl Plan {
             Effort::Converge => Plan { steps: STEPS, deadlines: [None; 2] },
             Effort::Steps(steps) => Plan { steps, deadlines: [None; 2] },
             Effort::Seconds(seconds) => {
-                let seconds = seconds.clamp(0.0, 1e7);
+                let seconds = seconds.min(1e7);
                 let steps = ((seconds * RATE - fixed) / (towers * step)).max(0.0) as usize;
                 let at = |share: f64| Some(start + Duration::from_secs_f64(seconds * share));
                 let deadlines = if sides.len() == 1 { [at(0.9), None] } else { [at(0.5), at(0.85)] };
@@ -370,6 +371,27 @@ impl Problem {
                 }
             }
         }
+    }
+
+    /// Held-out root mean square error of `model` cut to 1, 2, ... coordinates.
+    fn error_curve(&self, model: &DualEncoder) -> Result<Vec<CurvePoint>> {
+        let (x, y) = (&self.queries.valid, &self.keys.as_ref().unwrap_or(&self.queries).valid);
+        let (q, k) = (model.embed_queries(&x.rows())?, model.embed_keys(&y.rows())?);
+        let (dim, width) = (model.dim(), model.components() * model.dim());
+        let mut squares = vec![0.0; dim];
+        let mut count = 0usize;
+        self.for_each_held_out(|l, i, j, value| {
+            let own = l * dim..(l + 1) * dim;
+            let mut error = -value;
+            let products = q[i * width..][own.clone()].iter().zip(&k[j * width..][own]);
+            for ((a, b), sum) in products.zip(&mut squares) {
+                error += f64::from(*a) * f64::from(*b);
+                *sum += error * error;
+            }
+            count += 1;
+        });
+        let point = |(i, sum): (usize, &f64)| CurvePoint { dim: i + 1, rmse: (sum / count.max(1) as f64).sqrt() };
+        Ok(squares.iter().enumerate().map(point).collect())
     }
 
     pub(crate) fn held_out(&self, model: &DualEncoder) -> Result<HeldOut> {

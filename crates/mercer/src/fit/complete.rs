@@ -83,6 +83,8 @@ impl Cells {
 /// # Errors
 /// If the table is constant or empty, or an option is out of range.
 pub fn complete(table: Complete<'_>, options: &Options, progress: &dyn Progress) -> Result<Fit> {
+    options.check()?;
+    table.pairs.check_items(table.queries.len(), table.keys.unwrap_or(table.queries).len())?;
     let cells = Cells::new(table.pairs);
     if cells.0.values().all(|v| *v == f64::from(table.absent)) {
         let problem = format!("every value is {}", table.absent);
@@ -208,8 +210,11 @@ fn fit_ids(table: &Complete<'_>, cells: &Cells, options: &Options, progress: &dy
     let (n, m) = (table.queries.len(), table.keys.unwrap_or(table.queries).len());
     let absent = f64::from(table.absent);
     let largest = match options.dimension {
-        Dimension::Fixed(0) => return Err(Error::parameter("dimension", "at least 1", 0)),
-        Dimension::Fixed(dim) => dim.min(n).min(m),
+        Dimension::Fixed(dim) if dim > n.min(m) => {
+            let expected = format!("at most {}, the number of items of the smaller side", n.min(m));
+            return Err(Error::parameter("dimension", expected, dim));
+        }
+        Dimension::Fixed(dim) => dim,
         _ => LARGEST.min(n).min(m),
     };
     progress.stage("decomposition");

@@ -1,30 +1,6 @@
 //! The embedding dimension: the held-out error of a model cut to each dimension, and the choice from it.
 
-use crate::encoder::DualEncoder;
-use crate::error::Result;
-use crate::fit::block::Problem;
 use crate::fit::{Choice, CurvePoint, Dimension, Target};
-
-/// Held-out root mean square error of `model` cut to 1, 2, ... coordinates.
-pub(crate) fn error_curve(model: &DualEncoder, problem: &Problem) -> Result<Vec<CurvePoint>> {
-    let (x, y) = (&problem.queries.valid, &problem.keys.as_ref().unwrap_or(&problem.queries).valid);
-    let (q, k) = (model.embed_queries(&x.rows())?, model.embed_keys(&y.rows())?);
-    let (dim, width) = (model.dim(), model.components() * model.dim());
-    let mut squares = vec![0.0; dim];
-    let mut count = 0usize;
-    problem.for_each_held_out(|l, i, j, value| {
-        let own = l * dim..(l + 1) * dim;
-        let mut error = -value;
-        let products = q[i * width..][own.clone()].iter().zip(&k[j * width..][own]);
-        for ((a, b), sum) in products.zip(&mut squares) {
-            error += f64::from(*a) * f64::from(*b);
-            *sum += error * error;
-        }
-        count += 1;
-    });
-    let point = |(i, sum): (usize, &f64)| CurvePoint { dim: i + 1, rmse: (sum / count.max(1) as f64).sqrt() };
-    Ok(squares.iter().enumerate().map(point).collect())
-}
 
 /// The dimension and its held-out error.
 pub(crate) struct Chosen {

@@ -111,8 +111,13 @@ fn landmarks(items: &Features, units: usize, stream: &mut Stream) -> Option<Feat
     Activation::Gelu.value_and_slope(&mut kernel.data().to_vec(), kernel.data_mut());
     let (values, vectors) = eigen(&kernel)?;
     let kept = values.iter().take_while(|v| **v > CUTOFF * values[0]).count();
-    // The constant column is not used: its row of the map is zero.
-    let a = Matrix::from_fn(m + 1, kept, |i, j| if i < m { vectors[(i, j)] / values[j].sqrt() } else { 0.0 });
+    // One more feature is the constant, so that the core can hold an offset and what each item adds by itself.
+    let entry = |i: usize, j: usize| match (i < m, j < kept) {
+        (true, true) => vectors[(i, j)] / values[j].sqrt(),
+        (false, false) => 0.3,
+        _ => 0.0,
+    };
+    let a = Matrix::from_fn(m + 1, kept + 1, entry);
     (kept > 0).then_some(FeatureMap { hidden, scaling: RowScaling::UnitNorm, a })
 }
 
@@ -149,7 +154,7 @@ impl RowScaling {
             RowScaling::None => items.clone(),
             RowScaling::UnitNorm => {
                 let rows = items.rows();
-                let factors: Vec<f32> = (0..rows.len()).map(|i| self.factor(rows.squared_norm(i)) as f32).collect();
+                let factors: Vec<f64> = (0..rows.len()).map(|i| self.factor(rows.squared_norm(i))).collect();
                 items.scaled_rows(&factors)
             }
         }

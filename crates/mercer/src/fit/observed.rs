@@ -34,15 +34,17 @@ pub struct Table<'a> {
 }
 
 /// Ridge relative to features and values of unit scale: the first is kept unless another is clearly better held out.
-const RIDGES: [f64; 4] = [0.3, 3.0, 30.0, 0.03];
+const RIDGES: [f64; 5] = [0.3, 3.0, 30.0, 300.0, 0.03];
 /// A ridge replaces the first only below this share of its held-out error: a few near pairs can dominate hold-outs.
 const CLEARLY: f64 = 0.95;
 /// Conjugate-gradient iterations at the most.
 const ITERATIONS: usize = 60;
+/// Squared relative residual at which the iterations end.
+const TOLERANCE: f64 = 1e-6;
 /// Pairs on which candidate feature maps compete.
 const CONTEST: usize = 20_000;
-/// Share of its held-out error that a wider class must save to be chosen.
-const WORTH: f64 = 0.98;
+/// A wider class is chosen below this share of the narrower one's held-out error; the noise of a hold-out is a few percent.
+const WORTH: f64 = 0.95;
 /// Largest dimension that is tried where the data choose it.
 const LARGEST: usize = 128;
 
@@ -61,7 +63,7 @@ fn solve_core(f: &Matrix, g: &Matrix, pairs: &Grouped, ridge: f64, iterations: u
     let start = dot(residual.data(), residual.data());
     let mut norm = start;
     for _ in 0..iterations {
-        if norm <= 1e-12 * start {
+        if norm <= TOLERANCE * start {
             break;
         }
         let image = apply(&direction);
@@ -169,6 +171,7 @@ impl Work<'_> {
 /// If there are too few pairs, the values are constant, or an option is out of range.
 pub fn observed(table: Table<'_>, options: &Options, progress: &dyn Progress) -> Result<Fit> {
     check(&table)?;
+    options.check()?;
     if table.keys.is_some() && options.class.is_some_and(|c| c != Class::Asymmetric) {
         return Err(Error::parameter("class", "asymmetric for two different sets of items", "another"));
     }
@@ -182,7 +185,6 @@ pub fn observed(table: Table<'_>, options: &Options, progress: &dyn Progress) ->
     progress.stage("core");
     let rank = work.x.f.rows().min(work.other().f.rows());
     let largest = match options.dimension {
-        Dimension::Fixed(0) => return Err(Error::parameter("dimension", "at least 1", 0)),
         Dimension::Fixed(dim) => dim,
         _ => LARGEST.min(rank),
     };
@@ -208,6 +210,9 @@ pub fn observed(table: Table<'_>, options: &Options, progress: &dyn Progress) ->
 
 /// Refuses tables from which nothing can be learned.
 pub(crate) fn check(table: &Table<'_>) -> Result<()> {
+    let keys = table.keys.unwrap_or(table.queries).len();
+    table.train.check_items(table.queries.len(), keys)?;
+    table.valid.check_items(table.queries.len(), keys)?;
     let values = table.train.chunk().value;
     if values.len() < 20 || table.valid.len() < 5 {
         let problem = format!("{} pairs to fit and {} held out are too few", values.len(), table.valid.len());
@@ -272,7 +277,8 @@ fn reversed_pairs(pairs: &Pairs) -> (usize, f64) {
     let mut sums = std::collections::BTreeMap::<(u32, u32), (f64, f64)>::new();
     for p in 0..pairs.len() {
         let own = sums.entry((chunk.x[p], chunk.y[p])).or_default();
-        *own = (own.0 + f64::from(chunk.value[p]), own.1 + 1.0);
+        let weight = chunk.weight.map_or(1.0, |w| f64::from(w[p]));
+        *own = (own.0 + weight * f64::from(chunk.value[p]), own.1 + weight);
     }
     let (mut count, mut odd, mut total) = (0, 0.0, 0.0);
     for (&(x, y), &(sum, n)) in sums.iter().filter(|((x, y), _)| x < y) {

@@ -99,6 +99,10 @@ pub fn spectral(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Fit> {
+    options.check()?;
+    if matches!(queries, Law::Cube { dim: 0 }) || matches!(keys, Some(Law::Cube { dim: 0 })) {
+        return Err(Error::parameter("dimension of the cube", "at least 1", 0));
+    }
     progress.stage("ask");
     let (class, choice) = class(relation, queries, keys.is_some(), options)?;
     let seed = options.seed;

@@ -52,11 +52,12 @@ enum Form {
     NegativeDistance,
 }
 
+/// Beyond these bounds squares and reciprocals leave the range of f64.
 fn positive(name: &str, value: f64) -> Result<f64> {
-    if value.is_finite() && value > 0.0 {
+    if (1e-100..=1e100).contains(&value) {
         return Ok(value);
     }
-    Err(Error::parameter(name, "a positive number", value))
+    Err(Error::parameter(name, "a positive number (from 1e-100 to 1e100)", value))
 }
 
 const LENGTH: &str = "kernel length (in the units of the features)";

@@ -84,6 +84,17 @@ impl Pairs {
         self.x.is_empty()
     }
 
+    /// Refuses pairs that name an item beyond `queries` or `keys`.
+    pub(crate) fn check_items(&self, queries: usize, keys: usize) -> Result<()> {
+        let beyond = |side: &[u32], len: usize| side.iter().position(|&i| i as usize >= len);
+        for (name, side, len) in [("query", &self.x, queries), ("key", &self.y, keys)] {
+            if let Some(p) = beyond(side, len) {
+                return Err(Error::shape(format!("pair {p}"), format!("a {name} item below {len}"), side[p]));
+            }
+        }
+        Ok(())
+    }
+
     /// All pairs as one chunk.
     pub fn chunk(&self) -> PairChunk<'_> {
         PairChunk { x: &self.x, y: &self.y, value: &self.value, weight: self.weight.as_deref() }
