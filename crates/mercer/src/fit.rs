@@ -85,7 +85,8 @@ pub enum Effort {
     Converge,
     /// At most this many polishing steps a tower.
     Steps(usize),
-    /// About this many seconds on one core, turned into counted steps before the start.
+    /// About this many seconds on one core, turned into counted steps before the start; the clock only stops what takes
+    /// longer than counted.
     Seconds(f64),
 }
 
@@ -177,7 +178,7 @@ pub struct Fit {
     pub encoder: DualEncoder,
     /// How the run ended.
     pub outcome: Outcome,
-    /// Polishing steps run, all towers together.
+    /// Steps run: of the polish, a tower; `Effort::Steps` with this number reproduces the run.
     pub steps: usize,
     /// Root mean square error of the saved model on held-out pairs, in the relation's units.
     pub held_out_rmse: f64,

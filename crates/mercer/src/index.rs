@@ -5,8 +5,8 @@ use std::collections::BinaryHeap;
 
 use rayon::prelude::*;
 
+use crate::affine::affine_rows;
 use crate::error::{Error, Result};
-use crate::linalg::multiply_rows;
 
 /// A key found for a query.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,8 +59,8 @@ pub struct Exact {
     len: usize,
 }
 
-const TILE: usize = 1024;
-const QUERIES: usize = 32;
+const TILE: usize = 64;
+const QUERIES: usize = 96;
 
 impl Exact {
     /// An index of row-major keys `(len, dim)`.
@@ -125,13 +125,17 @@ impl Exact {
         for (t, tile) in self.tiles.iter().enumerate() {
             let width = tile.len() / self.dim;
             let scores = &mut scores[..n * width];
-            scores.fill(0.0);
-            multiply_rows(rows, tile, self.dim, scores);
+            affine_rows(rows, tile, &[0.0; TILE][..width], f32::NEG_INFINITY, scores);
             for (i, heap) in heaps.iter_mut().enumerate() {
                 let skipped = skip.and_then(|s| s[first + i]);
                 let mut bar =
                     if heap.len() < k { f32::NEG_INFINITY } else { heap.peek().map_or(f32::INFINITY, |w| w.0.score) };
-                for (j, &score) in scores[i * width..(i + 1) * width].iter().enumerate() {
+                let own = &scores[i * width..(i + 1) * width];
+                // Most tiles hold nothing better: one look at the largest score, which vectorises, tells.
+                if heap.len() >= k && largest(own) <= bar {
+                    continue;
+                }
+                for (j, &score) in own.iter().enumerate() {
                     // Keys come in increasing order, so an equal score loses against one that is there already.
                     if score <= bar && heap.len() >= k {
                         continue;
@@ -152,6 +156,16 @@ impl Exact {
         }
         heaps.into_iter().map(|heap| heap.into_sorted_vec().into_iter().map(|w| w.0).collect()).collect()
     }
+}
+
+/// The largest score, in 16 lanes.
+fn largest(scores: &[f32]) -> f32 {
+    let (lanes, rest) = scores.as_chunks::<16>();
+    let mut most = [f32::NEG_INFINITY; 16];
+    for lane in lanes {
+        most.iter_mut().zip(lane).for_each(|(m, v)| *m = if *v > *m { *v } else { *m });
+    }
+    most.iter().chain(rest).fold(f32::NEG_INFINITY, |m, &v| if v > m { v } else { m })
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Learn any pairwise relation `r(x, y)` as an inner product of two neural networks.
 
+mod affine;
 mod encoder;
 mod error;
 pub mod evaluate;

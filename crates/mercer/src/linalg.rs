@@ -32,8 +32,11 @@ fn clear_upper_registers() {
 
 /// Columns of a product's result that one task computes.
 const COLUMNS: usize = 64;
-/// Rows of a product's result that one task computes.
-const ROWS: usize = 512;
+/// Rows of a product's result that one task computes, where the result is tall.
+const ROWS: usize = 128;
+
+/// Right sides of a triangular solve that one task computes.
+const RIGHT_SIDES: usize = 32;
 
 /// A dense column-major matrix.
 #[derive(Clone, Debug, PartialEq)]
@@ -195,8 +198,8 @@ fn product<T: Scalar>(a: MatRef<'_, T>, b: MatRef<'_, T>, out: &mut Matrix<T>) {
     if rows == 0 || columns == 0 {
         return;
     }
-    // Tall results are cut into row blocks, wide ones into column blocks: each task has enough work to be worth it.
-    if rows >= 2 * ROWS {
+    // Tall results are cut into row blocks, wide ones into column blocks.
+    if rows >= 2 * columns {
         by_rows(MatMut::from_column_major_slice_mut(&mut out.data, rows, columns), a, b);
     } else {
         out.data.par_chunks_mut(COLUMNS * rows).enumerate().for_each(|(j, chunk)| {
@@ -247,16 +250,22 @@ pub(crate) struct Cholesky<T = f64> {
 impl<T: Scalar> Cholesky<T> {
     /// `L^-1 b`, in place.
     pub(crate) fn solve_lower(&self, b: &mut Matrix<T>) {
-        let target = MatMut::from_column_major_slice_mut(&mut b.data, b.rows, b.columns);
-        solve_lower_triangular_in_place(self.lower.view(), target, Par::Seq);
-        clear_upper_registers();
+        b.data.par_chunks_mut(RIGHT_SIDES * b.rows).for_each(|chunk| {
+            let width = chunk.len() / b.rows;
+            let target = MatMut::from_column_major_slice_mut(chunk, b.rows, width);
+            solve_lower_triangular_in_place(self.lower.view(), target, Par::Seq);
+            clear_upper_registers();
+        });
     }
 
     /// `L^-T b`, in place.
     pub(crate) fn solve_upper(&self, b: &mut Matrix<T>) {
-        let target = MatMut::from_column_major_slice_mut(&mut b.data, b.rows, b.columns);
-        solve_upper_triangular_in_place(self.lower.view().transpose(), target, Par::Seq);
-        clear_upper_registers();
+        b.data.par_chunks_mut(RIGHT_SIDES * b.rows).for_each(|chunk| {
+            let width = chunk.len() / b.rows;
+            let target = MatMut::from_column_major_slice_mut(chunk, b.rows, width);
+            solve_upper_triangular_in_place(self.lower.view().transpose(), target, Par::Seq);
+            clear_upper_registers();
+        });
     }
 
     /// `A^-1 b`, in place.

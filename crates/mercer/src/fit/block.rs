@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::fit::closed::{Basis, Cores, assemble, leading, solve};
 use crate::fit::dimension::{Chosen, choose};
 use crate::fit::hidden::{Hidden, Inputs, Proposal, proposals};
-use crate::fit::polish::{Limits, Targets};
+use crate::fit::polish::{CHECK, Limits, Polish, Targets};
 use crate::fit::{Choice, CurvePoint, Dimension, Effort, Fit, Options, Outcome, Progress};
 use crate::linalg::{Matrix, eigen, qr, svd};
 use crate::parallel::both;
@@ -64,6 +64,12 @@ struct Side {
     enough: f64,
 }
 
+impl Side {
+    fn targets(&self) -> Targets<'_> {
+        Targets { x: &self.x, t: &self.t, x_valid: &self.valid, t_valid: &self.t_valid }
+    }
+}
+
 /// Fits towers of class `problem.class` to the blocks.
 pub(crate) fn fit_blocks(problem: &Problem, options: &Options, progress: &dyn Progress) -> Result<Fit> {
     let start = Instant::now();
@@ -80,15 +86,18 @@ pub(crate) fn fit_blocks(problem: &Problem, options: &Options, progress: &dyn Pr
     progress.stage("targets");
     let sides = targets(problem, largest, options.seed)?;
     let plan = Plan::new(options.effort, start, n.max(m), units, largest, &sides);
-    let work = |i: usize| choose_hidden(&sides[i], i, units, &plan, options.seed, progress);
     progress.stage("hidden units");
-    let found = match sides.len() {
-        1 => vec![work(0)?],
+    let work = |i: usize| choose_hidden(&sides[i], i, units, options.seed);
+    let mut found = match sides.len() {
+        1 => vec![work(0)],
         _ => {
             let (a, b) = both(|| work(0), || work(1));
-            vec![a?, b?]
+            vec![a, b]
         }
     };
+    let (steps, converged) = polish(&sides, &mut found, &plan, progress);
+    // Outputs are solved for the units as they are saved.
+    found.iter_mut().for_each(|f| f.hidden.round());
     for (side, own) in found.iter().enumerate() {
         let name = ["query units", "key units"][side];
         choices.push(Choice::new(if found.len() == 1 { "units" } else { name }, &own.description, &own.reason));
@@ -103,11 +112,10 @@ pub(crate) fn fit_blocks(problem: &Problem, options: &Options, progress: &dyn Pr
     }
     let Chosen { dim, rmse, relative, met, choice } = choose(&curve, options.dimension, scale);
     choices.push(choice);
-    let limited = options.effort != Effort::Steps(0) && found.iter().any(|f| !f.converged);
     Ok(Fit {
         encoder: if dim < largest { solved.truncate(dim)? } else { solved },
-        outcome: if limited { Outcome::StepLimit } else { Outcome::Converged },
-        steps: found.iter().map(|f| f.steps).sum(),
+        outcome: if converged { Outcome::Converged } else { Outcome::StepLimit },
+        steps,
         held_out_rmse: rmse,
         held_out_relative: relative,
         target_met: met,
@@ -174,27 +182,71 @@ fn targets(problem: &Problem, dim: usize, seed: Seed) -> Result<Vec<Side>> {
 /// How many polishing steps there are, and when the clock stops them.
 struct Plan {
     steps: usize,
-    deadlines: [Option<Instant>; 2],
+    deadline: Option<Instant>,
+    /// Looks without a gain after which the polish ends; where the caller said how long to work, more.
+    patience: usize,
 }
 
 impl Plan {
     fn new(effort: Effort, start: Instant, n: usize, units: usize, dim: usize, sides: &[Side]) -> Self {
         let (n, m, d, k) = (n as f64, units as f64, sides[0].x.dim() as f64, dim as f64);
         let towers = sides.len() as f64;
-        let step = n * m * (m + 6.0 * k + 4.0 * d + 60.0) + m * m * m;
-        let fixed = towers * (10.0 * n * m * m + 100.0 * m * m * m) + 2.0 * n * n * (6.0 * k + m + 50.0);
+        let step = towers * (n * m * (m + 6.0 * k + 4.0 * d + 60.0) + m * m * m);
+        let outputs = towers * (2.0 * n * m * m + 40.0 * m * m * m);
+        let fixed = outputs + towers * 8.0 * n * m * m + 2.0 * n * n * (6.0 * k + m + 50.0);
         match effort {
-            Effort::Converge => Plan { steps: STEPS, deadlines: [None; 2] },
-            Effort::Steps(steps) => Plan { steps, deadlines: [None; 2] },
+            Effort::Converge => Plan { steps: STEPS, deadline: None, patience: 6 },
+            Effort::Steps(steps) => Plan { steps, deadline: None, patience: 24 },
             Effort::Seconds(seconds) => {
                 let seconds = seconds.min(1e7);
-                let steps = ((seconds * RATE - fixed) / (towers * step)).max(0.0) as usize;
-                let at = |share: f64| Some(start + Duration::from_secs_f64(seconds * share));
-                let deadlines = if sides.len() == 1 { [at(0.9), None] } else { [at(0.5), at(0.85)] };
-                Plan { steps, deadlines }
+                let steps = ((seconds * RATE - fixed) / step).max(0.0) as usize / CHECK * CHECK;
+                // Time is left for the outputs and for one round of steps that has begun.
+                let rest = (outputs + CHECK as f64 * step) / RATE;
+                let deadline = start + Duration::from_secs_f64((seconds - rest).max(0.0));
+                Plan { steps, deadline: Some(deadline), patience: 24 }
             }
         }
     }
+}
+
+/// Polishes the hidden units of all sides in step, so that one number of steps reproduces a run that the clock cut.
+///
+/// Returns that number, and whether the search ended by itself.
+fn polish(sides: &[Side], found: &mut [Found], plan: &Plan, progress: &dyn Progress) -> (usize, bool) {
+    let starts: Vec<Hidden> = found.iter().map(|f| f.hidden.clone()).collect();
+    let needed = |i: &usize| found[*i].residual > sides[*i].enough;
+    let rough: Vec<usize> = (0..sides.len()).filter(needed).collect();
+    if rough.is_empty() || plan.steps == 0 {
+        return (0, rough.is_empty());
+    }
+    progress.stage("polish");
+    let begin = |&i: &usize| {
+        let limits = Limits { enough: sides[i].enough, patience: plan.patience };
+        Polish::new(sides[i].targets(), &starts[i], limits)
+    };
+    let mut towers: Vec<Polish<'_>> = rough.iter().map(begin).collect();
+    let mut steps = 0;
+    while steps < plan.steps && !towers.iter().all(Polish::converged) {
+        if plan.deadline.is_some_and(|d| Instant::now() >= d) {
+            break;
+        }
+        let round = CHECK.min(plan.steps - steps);
+        match towers.as_mut_slice() {
+            [a, b] => {
+                both(|| a.advance(round), || b.advance(round));
+            }
+            all => all.iter_mut().for_each(|t| t.advance(round)),
+        }
+        steps += round;
+        progress.step(steps, plan.steps, towers.iter().map(|t| t.held_out).fold(0.0, f64::max).sqrt());
+    }
+    let converged = towers.iter().all(Polish::converged);
+    for (i, tower) in rough.into_iter().zip(towers) {
+        let own = &mut found[i];
+        own.reason += &format!("; {:.1e} after {steps} polishing steps", tower.held_out.sqrt());
+        own.hidden = tower.best;
+    }
+    (steps, converged)
 }
 
 /// Hidden units of one side and how they were found.
@@ -202,8 +254,8 @@ struct Found {
     hidden: Hidden,
     description: String,
     reason: String,
-    steps: usize,
-    converged: bool,
+    /// Held-out residual share in the contest.
+    residual: f64,
 }
 
 fn head(inputs: &Inputs, t: &Matrix, rows: usize) -> (Inputs, Matrix) {
@@ -211,15 +263,8 @@ fn head(inputs: &Inputs, t: &Matrix, rows: usize) -> (Inputs, Matrix) {
     (inputs.leading_rows(rows), t.leading_rows(rows))
 }
 
-/// A contest of proposals on a part of the anchors, then the polish of the winner.
-fn choose_hidden(
-    side: &Side,
-    index: usize,
-    units: usize,
-    plan: &Plan,
-    seed: Seed,
-    progress: &dyn Progress,
-) -> Result<Found> {
+/// A contest of proposals on a part of the anchors.
+fn choose_hidden(side: &Side, index: usize, units: usize, seed: Seed) -> Found {
     let (x, t) = head(&side.x, &side.t, CONTEST.0);
     let (x_valid, t_valid) = head(&side.valid, &side.t_valid, CONTEST.1);
     let contest = Targets { x: &x, t: &t, x_valid: &x_valid, t_valid: &t_valid };
@@ -240,28 +285,11 @@ fn choose_hidden(
     let winner = best(&ranked);
     let entrants = ranked.len();
     let (residual, proposal, hidden) = ranked.swap_remove(winner);
-    let mut found = Found {
-        hidden,
-        description: proposal.to_string(),
-        reason: format!("lowest held-out residual of {entrants} proposals ({:.1e})", residual.sqrt()),
-        steps: 0,
-        converged: true,
-    };
-    if plan.steps > 0 && residual > side.enough {
-        progress.stage("polish");
-        let all = Targets { x: &side.x, t: &side.t, x_valid: &side.valid, t_valid: &side.t_valid };
-        let limits = Limits { steps: plan.steps, deadline: plan.deadlines[index], enough: side.enough };
-        let polished = all.polish(&found.hidden, limits, progress);
-        found.reason =
-            format!("{}; {:.1e} after {} polishing steps", found.reason, polished.held_out.sqrt(), polished.steps);
-        (found.hidden, found.steps, found.converged) = (polished.hidden, polished.steps, polished.converged);
-    } else if residual > side.enough {
-        found.converged = false;
-    } else {
-        found.reason = format!("{}; below the dimension's own floor, not polished", found.reason);
+    let mut reason = format!("lowest held-out residual of {entrants} proposals ({:.1e})", residual.sqrt());
+    if residual <= side.enough {
+        reason += "; below the dimension's own floor, not polished";
     }
-    found.hidden = found.hidden.rounded();
-    Ok(found)
+    Found { hidden, description: proposal.to_string(), reason, residual }
 }
 
 /// The closed-form outputs for given hidden units, with the ridge chosen on the held-out error of the saved `f32` model.

@@ -162,10 +162,14 @@ impl Hidden {
         Layer { weights, bias: self.bias.iter().map(|&b| b as f32).collect(), activation: self.activation }
     }
 
-    /// The same layer with its weights rounded to `f32`, so that outputs are solved for what is saved.
+    /// Rounds the weights to `f32`, so that outputs are solved for what is saved.
+    pub(crate) fn round(&mut self) {
+        self.weights.data_mut().iter_mut().chain(&mut self.bias).for_each(|w| *w = f64::from(*w as f32));
+    }
+
+    /// The same layer, rounded.
     pub(crate) fn rounded(mut self) -> Self {
-        self.weights.data_mut().iter_mut().for_each(|w| *w = f64::from(*w as f32));
-        self.bias.iter_mut().for_each(|b| *b = f64::from(*b as f32));
+        self.round();
         self
     }
 }

@@ -6,7 +6,6 @@
 
 use rayon::prelude::*;
 
-use crate::fit::Progress;
 use crate::fit::hidden::{Hidden, Inputs};
 use crate::fit::lbfgs::Lbfgs;
 use crate::linalg::{Matrix, cholesky};
@@ -20,32 +19,8 @@ pub(crate) struct Targets<'a> {
     pub(crate) t_valid: &'a Matrix,
 }
 
-/// When to stop polishing.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// Steps at the most.
-    pub(crate) steps: usize,
-    /// The clock's limit, a guard behind the counted steps.
-    pub(crate) deadline: Option<std::time::Instant>,
-    /// Held-out residual share below which nothing more is to be gained.
-    pub(crate) enough: f64,
-}
-
-/// What [`Targets::polish`] returns.
-pub(crate) struct Polished {
-    pub(crate) hidden: Hidden,
-    /// Held-out residual share of `hidden`.
-    pub(crate) held_out: f64,
-    /// Steps run.
-    pub(crate) steps: usize,
-    /// Whether the search ended before its step limit.
-    pub(crate) converged: bool,
-}
-
-/// Steps between two looks at the held-out anchors.
-const CHECK: usize = 10;
-/// Looks without an improvement of one percent after which the search ends.
-const PATIENCE: usize = 3;
+/// Steps between two looks at the held-out anchors, and between two looks at the clock.
+pub(crate) const CHECK: usize = 5;
 /// Ridge of the inner solve, relative to a feature of unit energy.
 const RIDGE: f64 = 1e-10;
 
@@ -62,44 +37,76 @@ impl Targets<'_> {
         let Some(factor) = cholesky(&gram) else { return f64::INFINITY };
         let mut c = h.transpose_times(self.t);
         factor.solve(&mut c);
-        let fitted = hidden.evaluate(self.x_valid).times(&c);
+        self.held_out_with(hidden, &c)
+    }
+
+    /// Residual share at the held-out anchors with these outputs.
+    fn held_out_with(&self, hidden: &Hidden, c: &Matrix) -> f64 {
+        let fitted = hidden.evaluate(self.x_valid).times(c);
         let error: f64 = fitted.data().iter().zip(self.t_valid.data()).map(|(a, b)| (a - b) * (a - b)).sum();
         let share = error / energy(self.t_valid);
         if share.is_finite() { share } else { f64::INFINITY }
     }
+}
 
-    /// Moves the hidden units and returns those with the lowest held-out residual.
-    pub(crate) fn polish(&self, start: &Hidden, limits: Limits, progress: &dyn Progress) -> Polished {
-        let mut work = Workspace::new(self, start.units());
+/// When a search ends by itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Held-out residual share below which nothing more is to be gained.
+    pub(crate) enough: f64,
+    /// Looks without a gain of two percent after which the search ends.
+    pub(crate) patience: usize,
+}
+
+/// Hidden units on their way down; [`Polish::advance`] moves them, so that two towers can keep in step.
+pub(crate) struct Polish<'a> {
+    targets: Targets<'a>,
+    shape: &'a Hidden,
+    work: Workspace,
+    search: Lbfgs,
+    limits: Limits,
+    stale: usize,
+    moving: bool,
+    /// The hidden units with the lowest held-out residual so far.
+    pub(crate) best: Hidden,
+    /// Their held-out residual share.
+    pub(crate) held_out: f64,
+}
+
+impl<'a> Polish<'a> {
+    pub(crate) fn new(targets: Targets<'a>, start: &'a Hidden, limits: Limits) -> Self {
+        let mut work = Workspace::new(&targets, start.units());
         let point = [start.weights.data(), &start.bias].concat();
-        let first = work.objective(self, start, &point);
-        let mut search = Lbfgs::new(point, first);
-        let mut best = Polished { hidden: start.clone(), held_out: self.held_out(start), steps: 0, converged: true };
-        let mut stale = 0;
-        while best.steps < limits.steps {
-            if best.held_out <= limits.enough || stale == PATIENCE {
-                return best;
-            }
-            if limits.deadline.is_some_and(|d| std::time::Instant::now() >= d) {
-                break;
-            }
-            let moved = search.step(|p| work.objective(self, start, p));
-            best.steps += 1;
-            if best.steps.is_multiple_of(CHECK) || best.steps == limits.steps || !moved {
-                let hidden = unpack(start, &search.point);
-                let held_out = self.held_out(&hidden);
-                stale = if held_out < 0.98 * best.held_out { 0 } else { stale + 1 };
-                if held_out < best.held_out {
-                    (best.hidden, best.held_out) = (hidden, held_out);
-                }
-                progress.step(best.steps, limits.steps, best.held_out.sqrt());
-            }
-            if !moved {
-                return best;
+        let first = work.objective(&targets, start, &point);
+        let held_out = targets.held_out_with(start, &work.c);
+        let (search, best) = (Lbfgs::new(point, first), start.clone());
+        Polish { targets, shape: start, work, search, limits, stale: 0, moving: true, best, held_out }
+    }
+
+    /// Whether further steps would gain nothing.
+    pub(crate) fn converged(&self) -> bool {
+        !self.moving || self.stale >= self.limits.patience || self.held_out <= self.limits.enough
+    }
+
+    /// Runs `steps` steps unless converged, then looks at the held-out anchors.
+    pub(crate) fn advance(&mut self, steps: usize) {
+        if self.converged() {
+            return;
+        }
+        let (work, targets, shape) = (&mut self.work, &self.targets, self.shape);
+        for _ in 0..steps {
+            self.moving = self.search.step(|p| work.objective(targets, shape, p));
+            if !self.moving {
+                return;
             }
         }
-        best.converged = false;
-        best
+        // An accepted step is the last point evaluated, so the outputs at hand belong to it.
+        let hidden = unpack(shape, &self.search.point);
+        let held_out = targets.held_out_with(&hidden, &work.c);
+        self.stale = if held_out < 0.98 * self.held_out { 0 } else { self.stale + 1 };
+        if held_out < self.held_out {
+            (self.best, self.held_out) = (hidden, held_out);
+        }
     }
 }
 
@@ -109,6 +116,8 @@ struct Workspace {
     slope: Matrix,
     error: Matrix,
     g: Matrix,
+    /// The best outputs at the last point evaluated.
+    c: Matrix,
     total: f64,
 }
 
@@ -120,6 +129,7 @@ impl Workspace {
             slope: Matrix::zeros(n, units),
             error: Matrix::zeros(n, k),
             g: Matrix::zeros(n, units),
+            c: Matrix::zeros(units + 1, k),
             total: energy(targets.t),
         }
     }
@@ -134,12 +144,12 @@ impl Workspace {
         let ridge = RIDGE * n as f64;
         gram.add_to_diagonal(ridge);
         let Some(factor) = cholesky(&gram) else { return (f64::INFINITY, vec![0.0; point.len()]) };
-        let mut c = self.h.transpose_times(targets.t);
-        factor.solve(&mut c);
-        self.h.times_into(&c, &mut self.error);
+        self.c = self.h.transpose_times(targets.t);
+        factor.solve(&mut self.c);
+        self.h.times_into(&self.c, &mut self.error);
         self.error.data_mut().iter_mut().zip(targets.t.data()).for_each(|(e, t)| *e = t - *e);
-        let value = (energy(&self.error) + ridge * energy(&c)) / self.total;
-        let without_constant = c.leading_rows(m);
+        let value = (energy(&self.error) + ridge * energy(&self.c)) / self.total;
+        let without_constant = self.c.leading_rows(m);
         self.error.times_transpose_into(&without_constant, &mut self.g);
         let factor = -2.0 / self.total;
         let columns = self.g.data_mut().par_chunks_mut(n).zip(self.slope.data().par_chunks(n));
