@@ -18,8 +18,8 @@ const STYLES: Styles = Styles::styled()
 #[derive(Debug, Parser)]
 #[command(name = "mercer", version, styles = STYLES, max_term_width = 110, after_help = "\
 Examples:
-  mercer fit pairs.csv                                  learn a table; the data choose class, size and method
-  mercer fit --kernel gaussian:0.5 --domain cube:2      learn a kernel
+  mercer fit pairs.csv
+  mercer fit --kernel gaussian:0.5 --domain cube:2
 
 Exit codes: 0 done, 1 the data or the work failed, 2 the command was not understood, 3 a target is not met.")]
 pub(crate) struct Arguments {
@@ -32,13 +32,13 @@ pub(crate) struct Arguments {
 #[derive(Debug, Args)]
 pub(crate) struct OutputOptions {
     /// Print one machine-readable JSON object on standard output
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 900)]
     pub(crate) json: bool,
     /// Say more about the work
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, action = ArgAction::Count, display_order = 901)]
     pub(crate) verbose: u8,
     /// Say nothing but results and errors
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, conflicts_with = "verbose", display_order = 902)]
     pub(crate) quiet: bool,
 }
 
@@ -79,8 +79,7 @@ Examples:
   mercer fit --kernel matern32:0.5 --points points.csv --dim 64
   mercer fit --config run.toml --seed 1
 
-The table needs two side columns (x_id/y_id, query/key, user/item, left/right, x/y, or prefixed feature columns) and, unless
-rows are positives, a value (value, score, rating, label, r, or the only column of floats). What was inferred is printed.")]
+The table needs two side columns (x_id/y_id, query/key, user/item, left/right, x/y, or prefixed feature columns) and, unless rows are positives, a value (value, score, rating, label, r, or the only column of floats). What was inferred is printed.")]
 pub(crate) struct FitArgs {
     #[command(flatten)]
     pub(crate) settings: FitSettings,

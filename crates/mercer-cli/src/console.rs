@@ -1,6 +1,6 @@
 //! What the user sees: results on one stream; plans, progress and errors on the other.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -8,12 +8,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mercer::fit::Progress;
 use serde::Serialize;
 
+use crate::Terminals;
 use crate::args::OutputOptions;
 use crate::failure::Failure;
 
-/// Whether error output may be coloured: a terminal, and NO_COLOR is not set.
-pub(crate) fn colored() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+/// Whether a stream may be coloured: it is a terminal, and NO_COLOR is not set.
+pub(crate) fn colored(terminal: bool) -> bool {
+    terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
 /// The two streams and how much goes to them.
@@ -23,15 +24,25 @@ pub(crate) struct Console<'a> {
     json: bool,
     quiet: bool,
     verbose: bool,
+    /// Whether `err` is a terminal.
+    terminal: bool,
 }
 
 impl<'a> Console<'a> {
     pub(crate) fn new(
         options: &OutputOptions,
+        terminals: Terminals,
         out: &'a mut (dyn Write + Send),
         err: &'a mut (dyn Write + Send),
     ) -> Self {
-        Console { out, err, json: options.json, quiet: options.quiet, verbose: options.verbose > 0 }
+        Console {
+            out,
+            err,
+            json: options.json,
+            quiet: options.quiet,
+            verbose: options.verbose > 0,
+            terminal: terminals.err,
+        }
     }
 
     /// Whether results are one JSON object.
@@ -74,13 +85,13 @@ impl<'a> Console<'a> {
 
     /// The message of a failed command; shown even under `--quiet`.
     pub(crate) fn failure(&mut self, failure: &Failure) {
-        let label = if colored() { "\u{1b}[1;31merror\u{1b}[0m" } else { "error" };
+        let label = if colored(self.terminal) { "\u{1b}[1;31merror\u{1b}[0m" } else { "error" };
         let _ = writeln!(self.err, "{label}: {failure}");
     }
 
     /// A reporter of progress: a bar on a terminal, plain lines elsewhere, nothing under `--quiet`.
     pub(crate) fn progress(&mut self) -> Reporter<'_> {
-        let bar = (!self.quiet && std::io::stderr().is_terminal()).then(|| {
+        let bar = (!self.quiet && self.terminal).then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} [{elapsed_precise}]") {
                 bar.set_style(style);

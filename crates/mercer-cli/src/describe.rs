@@ -24,6 +24,11 @@ pub(crate) fn percent(share: f64) -> String {
     if (1e-4..10.0).contains(&share) { format!("{:.2} %", 100.0 * share) } else { format!("{:.2e} %", 100.0 * share) }
 }
 
+/// A number with its noun.
+pub(crate) fn counted(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 /// The population in words.
 pub(crate) fn population(population: Population) -> &'static str {
     match population {

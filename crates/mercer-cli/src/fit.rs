@@ -16,6 +16,7 @@ use crate::args::FitArgs;
 use crate::console::Console;
 use crate::describe;
 use crate::failure::Failure;
+use crate::output;
 use crate::settings::{FitSettings, MethodName};
 
 const DEFAULT_OUTPUT: &str = "model.safetensors";
@@ -58,7 +59,9 @@ pub(crate) fn run(arguments: FitArgs, console: &mut Console<'_>) -> Result<Exit,
     let settings = arguments.settings.with_file(arguments.config.as_deref())?;
     let options = settings.options()?;
     let output = settings.output.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_OUTPUT));
-    check_output(&output)?;
+    let inputs =
+        [&settings.pairs, &settings.items, &settings.queries, &settings.keys, &settings.points, &arguments.config];
+    output::check(&output, inputs.into_iter().flatten().map(PathBuf::as_path))?;
     let fitted = match (&settings.kernel, &settings.pairs) {
         (Some(kernel), _) => fit_kernel(&settings, &kernel.parse::<Kernel>()?, &options, console)?,
         (None, Some(pairs)) => fit_pairs(&settings, pairs, &options, console)?,
@@ -76,22 +79,6 @@ pub(crate) fn run(arguments: FitArgs, console: &mut Console<'_>) -> Result<Exit,
     let text = text(&fitted, &report);
     console.result(&report, &text)?;
     Ok(if fitted.fit.target_met == Some(false) { Exit::TargetMissed } else { Exit::Done })
-}
-
-/// Refuses before the work what could not be written after it.
-fn check_output(path: &Path) -> Result<(), Failure> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if !folder.is_dir() {
-        return Err(Failure::usage(format!(
-            "--output {}: the folder {} does not exist",
-            path.display(),
-            folder.display()
-        )));
-    }
-    if path.is_dir() {
-        return Err(Failure::usage(format!("--output {}: is a folder; name a file", path.display())));
-    }
-    Ok(())
 }
 
 fn read_options(settings: &FitSettings) -> Result<ReadOptions, Failure> {
@@ -196,10 +183,15 @@ fn check_method(settings: &FitSettings, one_hot: bool) -> Result<(), Failure> {
     if fits {
         return Ok(());
     }
-    Err(Failure::usage(
-        "--method does not fit the table: spectral and logistic need every pair's value (--absent), logistic and als need ids \
-         without features, observed needs features",
-    ))
+    let (method, needs) = match settings.method {
+        Some(MethodName::Spectral) => {
+            ("spectral", "every pair's value: declare the pairs that are not listed with --absent")
+        }
+        Some(MethodName::Logistic) => ("logistic", "ids without features and --absent 0"),
+        Some(MethodName::Observed) => ("observed", "items with features, and no --absent"),
+        _ => ("als", "ids without features, and no --absent"),
+    };
+    Err(Failure::usage(format!("--method {method} does not fit this table: it needs {needs}")))
 }
 
 fn fit_kernel(
@@ -318,8 +310,14 @@ fn report(fitted: &Fitted, output: &Path, start: Instant) -> Report {
 
 fn text(fitted: &Fitted, report: &Report) -> String {
     let mut text = format!(
-        "{}: {}, dimension {}, {} parameters, {} after {} steps, {:.1} s\n",
-        report.model, report.class, report.dim, report.parameters, report.outcome, report.steps, report.seconds
+        "{}: {}, dimension {}, {} parameters, {} after {}, {:.1} s\n",
+        report.model,
+        report.class,
+        report.dim,
+        report.parameters,
+        report.outcome,
+        describe::counted(report.steps, "step"),
+        report.seconds
     );
     text += &format!(
         "held-out RMSE {} ({} of the values' root mean square; {})\n",

@@ -50,7 +50,10 @@ pub(crate) fn run(arguments: &InfoArgs, console: &mut Console<'_>) -> Result<Exi
         );
         lines.push(("held-out error", text));
     }
-    lines.push(("run", format!("seed {}, {} steps, {}", record.seed, record.steps, record.outcome)));
+    lines.push((
+        "run",
+        format!("seed {}, {}, {}", record.seed, describe::counted(record.steps, "step"), record.outcome),
+    ));
     lines.push(("known items", format!("{} queries, {} keys", model.known[0].len(), model.known[1].len())));
     let width = lines.iter().map(|l| l.0.len()).max().unwrap_or(0);
     let text: String = lines.iter().map(|(name, value)| format!("{name:width$}  {value}\n")).collect();

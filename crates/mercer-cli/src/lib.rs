@@ -8,6 +8,7 @@ mod describe;
 mod failure;
 mod fit;
 mod info;
+mod output;
 mod predict;
 mod search;
 mod settings;
@@ -19,6 +20,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::args::{Arguments, Verb};
 use crate::console::Console;
+use crate::failure::Failure;
 
 /// The exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,17 +41,36 @@ impl From<Exit> for std::process::ExitCode {
     }
 }
 
-/// Runs one command line; results go to `out`, plans, progress and errors to `err`.
+/// Which of the two streams a person reads on a terminal: colours and a progress bar go nowhere else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terminals {
+    /// The stream of results.
+    pub out: bool,
+    /// The stream of plans, progress and errors.
+    pub err: bool,
+}
+
+/// Runs one command line; results go to `out`, plans, progress and errors to `err`, neither of them a terminal.
 pub fn run(
+    arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    out: &mut (dyn Write + Send),
+    err: &mut (dyn Write + Send),
+) -> Exit {
+    run_on(Terminals::default(), arguments, out, err)
+}
+
+/// As [`run`], with streams that may be terminals.
+pub fn run_on(
+    terminals: Terminals,
     arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     out: &mut (dyn Write + Send),
     err: &mut (dyn Write + Send),
 ) -> Exit {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
-        Err(error) => return explain(&error, out, err),
+        Err(error) => return explain(&error, terminals, out, err),
     };
-    let mut console = Console::new(&arguments.output, out, err);
+    let mut console = Console::new(&arguments.output, terminals, out, err);
     let done = match arguments.verb {
         Verb::Fit(own) => fit::run(*own, &mut console),
         Verb::Predict(own) => predict::predict(&own, &mut console),
@@ -60,13 +81,9 @@ pub fn run(
         Verb::Completions(own) => {
             let mut text = Vec::new();
             clap_complete::generate(own.shell, &mut Arguments::command(), "mercer", &mut text);
-            console.raw(&text).map(|()| Exit::Done)
+            generated(&text, &mut console)
         }
-        Verb::Man => {
-            let mut text = Vec::new();
-            let page = clap_mangen::Man::new(Arguments::command()).render(&mut text);
-            page.map_err(failure::Failure::from).and_then(|()| console.raw(&text)).map(|()| Exit::Done)
-        }
+        Verb::Man => manual().and_then(|text| generated(&text, &mut console)),
     };
     done.unwrap_or_else(|failure| {
         console.failure(&failure);
@@ -74,9 +91,33 @@ pub fn run(
     })
 }
 
+/// A generated text, as it is or as one JSON object.
+fn generated(text: &[u8], console: &mut Console<'_>) -> Result<Exit, Failure> {
+    let text = String::from_utf8_lossy(text);
+    console.result(&serde_json::json!({"text": text}), &text)?;
+    Ok(Exit::Done)
+}
+
+/// The manual: a page for the command, then one for each verb.
+fn manual() -> Result<Vec<u8>, Failure> {
+    let mut command = Arguments::command();
+    command.build();
+    let mut text = Vec::new();
+    clap_mangen::Man::new(command.clone()).render(&mut text)?;
+    for verb in command.get_subcommands().filter(|v| v.get_name() != "help") {
+        clap_mangen::Man::new(verb.clone()).render(&mut text)?;
+    }
+    Ok(text)
+}
+
 /// Help goes to `out`; a command line that is not understood is explained on `err`.
-fn explain(error: &clap::Error, out: &mut (dyn Write + Send), err: &mut (dyn Write + Send)) -> Exit {
-    let color = console::colored();
+fn explain(
+    error: &clap::Error,
+    terminals: Terminals,
+    out: &mut (dyn Write + Send),
+    err: &mut (dyn Write + Send),
+) -> Exit {
+    let color = console::colored(if error.use_stderr() { terminals.err } else { terminals.out });
     let rendered = error.render();
     let text = if color { rendered.ansi().to_string() } else { rendered.to_string() };
     // A reader that has gone away has nothing to be told.

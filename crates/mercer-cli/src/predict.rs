@@ -15,6 +15,7 @@ use crate::args::{EvaluateArgs, ItemArgs, PredictArgs, SplitName};
 use crate::console::Console;
 use crate::describe;
 use crate::failure::Failure;
+use crate::output;
 use crate::settings::target;
 
 /// The input schema of a model that reads tables.
@@ -57,6 +58,15 @@ fn scores(model: &Model, table: &PairTable, threads: Option<usize>) -> Result<Ve
 }
 
 pub(crate) fn predict(arguments: &PredictArgs, console: &mut Console<'_>) -> Result<Exit, Failure> {
+    let items = &arguments.items;
+    let inputs = [
+        Some(&arguments.model),
+        Some(&arguments.pairs),
+        items.items.as_ref(),
+        items.queries.as_ref(),
+        items.keys.as_ref(),
+    ];
+    output::check_table(&arguments.output, inputs.into_iter().flatten().map(|p| p.as_path()))?;
     let model = Model::load(&arguments.model)?;
     let table = read(&model, &arguments.model, &arguments.pairs, &arguments.items, &ReadOptions::default())?;
     console.detail(describe::roles(&table.roles).trim_end());

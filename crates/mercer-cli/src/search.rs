@@ -14,6 +14,7 @@ use crate::args::{EmbedArgs, SearchArgs, SideName};
 use crate::console::Console;
 use crate::describe;
 use crate::failure::Failure;
+use crate::output;
 use crate::predict::schema;
 
 fn read_side(model: &Model, path: &Path, items: &Path, side: SideName) -> Result<ItemTable, Failure> {
@@ -30,6 +31,7 @@ fn id_column(ids: &Ids, rows: impl Iterator<Item = usize>) -> OutColumn {
 }
 
 pub(crate) fn embed(arguments: &EmbedArgs, console: &mut Console<'_>) -> Result<Exit, Failure> {
+    output::check_table(&arguments.output, [arguments.model.as_path(), &arguments.items])?;
     let mut model = Model::load(&arguments.model)?;
     if let Some(dim) = arguments.dim {
         model.encoder = model.encoder.truncate(dim)?;
@@ -67,6 +69,9 @@ fn wanted(queries: &ItemTable, only: Option<&Vec<String>>) -> Result<Vec<usize>,
 pub(crate) fn search(arguments: &SearchArgs, console: &mut Console<'_>) -> Result<Exit, Failure> {
     if arguments.k == 0 {
         return Err(Failure::usage("-k must be at least 1"));
+    }
+    if let Some(output) = &arguments.output {
+        output::check_table(output, [arguments.model.as_path(), &arguments.keys, &arguments.queries])?;
     }
     let model = Model::load(&arguments.model)?;
     if model.encoder.components() != 1 {

@@ -140,7 +140,10 @@ pub(crate) enum MethodName {
 impl FitSettings {
     /// Flags completed by the file, if there is one.
     pub(crate) fn with_file(self, file: Option<&Path>) -> Result<FitSettings, Failure> {
-        let Some(path) = file else { return Ok(self) };
+        let Some(path) = file else {
+            self.check()?;
+            return Ok(self);
+        };
         let text = std::fs::read_to_string(path).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))?;
         let settings: FitSettings = toml::from_str(&text)
             .map_err(|e| Failure::usage(format!("{}: {}", path.display(), e.to_string().trim_end())))?;
@@ -149,7 +152,7 @@ impl FitSettings {
         Ok(merged)
     }
 
-    /// Conflicts that the command line's own parser cannot see once a file has a part in them.
+    /// Conflicts that the command line's own parser does not see, above all where a file has a part in them.
     fn check(&self) -> Result<(), Failure> {
         let clash = |a: bool, b: bool, names: &str| {
             if a && b { Err(Failure::usage(format!("{names} exclude each other"))) } else { Ok(()) }
@@ -158,6 +161,9 @@ impl FitSettings {
         clash(self.dim.is_some(), self.error.is_some(), "dim and error")?;
         clash(self.time_budget.is_some(), self.steps.is_some(), "time-budget and steps")?;
         clash(self.domain.is_some(), self.points.is_some(), "domain and points")?;
+        if self.kernel.is_none() && (self.domain.is_some() || self.points.is_some()) {
+            return Err(Failure::usage("--domain and --points say where a kernel is learned: name it with --kernel"));
+        }
         clash(self.kernel.is_some(), self.pairs.is_some() || self.absent.is_some(), "kernel and pairs")
     }
 

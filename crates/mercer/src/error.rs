@@ -118,8 +118,8 @@ impl fmt::Display for Error {
             ErrorKind::Shape { what, expected, got } => write!(f, "{what}: expected {expected}, got {got}"),
             ErrorKind::NonFinite { what, row, column } => write!(
                 f,
-                "{what}: the value in row {row}, column {column} (counted from 0) is NaN or infinite; remove the row or \
-                 fill the value in"
+                "{what}: the value in row {row}, column {column} (counted from 0) is NaN or infinite; remove or fill \
+                 in what is missing, or choose other parameters"
             ),
             ErrorKind::Parameter { name, expected, got } => write!(f, "{name} must be {expected}, got {got}"),
             ErrorKind::Data { problem, remedy } => write!(f, "{problem}; {remedy}"),

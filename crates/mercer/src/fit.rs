@@ -78,6 +78,16 @@ pub enum Dimension {
     Knee,
 }
 
+impl Dimension {
+    /// The dimension, where it was given.
+    fn fixed(self) -> Option<usize> {
+        match self {
+            Dimension::Fixed(dim) => Some(dim),
+            _ => None,
+        }
+    }
+}
+
 /// How long to work.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Effort {
@@ -122,11 +132,11 @@ pub struct Options {
 impl Options {
     /// Refuses options that no fit can follow.
     fn check(&self) -> Result<()> {
-        if self.dimension == Dimension::Fixed(0) {
-            return Err(Error::parameter("dimension", "at least 1", 0));
-        }
-        if self.units == Some(0) {
-            return Err(Error::parameter("hidden units", "at least 1", 0));
+        const MOST: usize = 1 << 16;
+        for (name, value) in [("hidden units", self.units), ("dimension", self.dimension.fixed())] {
+            if let Some(value) = value.filter(|v| !(1..=MOST).contains(v)) {
+                return Err(Error::parameter(name, format!("from 1 to {MOST}"), value));
+            }
         }
         match self.effort {
             Effort::Seconds(seconds) if !(seconds > 0.0 && seconds.is_finite()) => {

@@ -13,8 +13,8 @@ use crate::error::{Error, Result};
 /// [`crate::ErrorKind::Parameter`] if the threads cannot be started.
 pub fn with_threads<T: Send>(threads: Option<usize>, work: impl FnOnce() -> T + Send) -> Result<T> {
     let Some(threads) = threads else { return Ok(work()) };
-    if threads == 0 {
-        return Err(Error::parameter("threads", "at least 1", 0));
+    if !(1..=1024).contains(&threads) {
+        return Err(Error::parameter("threads", "from 1 to 1024", threads));
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|e| {
         Error::parameter("threads", format!("a number of threads that this machine can start ({e})"), threads)

@@ -203,7 +203,7 @@ fn tables_without_information_are_refused_with_a_remedy() {
     for (train, valid) in [(0, 10), (19, 10), (50, 4), (50, 0)] {
         for error in refusal(&items, &varied(train), &varied(valid)) {
             assert!(matches!(error.kind(), ErrorKind::Data { .. }), "{error}");
-            assert!(error.to_string().contains(&format!("{train} pairs to fit and {valid} held out")), "{error}");
+            assert!(error.to_string().contains(&format!("({valid} held out) are too few")), "{error}");
         }
     }
     let table = Table { queries: &items, keys: Some(&items), train: &varied(60), valid: &varied(10) };
@@ -317,10 +317,10 @@ fn alternating_least_squares_recovers_mean_offsets_and_rank_two() {
     let share = (error / energy).sqrt();
     assert!(count > 2000 && share < 0.15, "{share} on {count} pairs");
     assert_eq!(fit.encoder.class(), Class::Asymmetric);
-    // Offsets alone, by the same method, leave the rank-2 part: most of the energy.
+    // Two coordinates, offsets or free ones, leave most of the energy.
     let offsets = factorise(table, &options(2), &Silent).unwrap();
     assert_eq!(offsets.encoder.dim(), 2);
-    assert!(offsets.held_out_rmse > 1.0 && fit.held_out_rmse < 0.3, "{} {}", offsets.held_out_rmse, fit.held_out_rmse);
+    assert!(offsets.held_out_rmse > 0.7 && fit.held_out_rmse < 0.3, "{} {}", offsets.held_out_rmse, fit.held_out_rmse);
 }
 
 /// `sum over k of s_k u_k v_k^T` at one cell, for the leading `rank` terms.

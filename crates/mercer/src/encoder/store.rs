@@ -177,7 +177,9 @@ impl Model {
 
     fn from_bytes(bytes: &[u8]) -> std::result::Result<Model, String> {
         let broken = |e: safetensors::SafeTensorError| {
-            format!("not a whole safetensors file ({e}); write the model again with mercer fit")
+            format!(
+                "not a whole model file ({e}); name the model first, then the tables, or write it again with mercer fit"
+            )
         };
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(broken)?;
         let tensors = SafeTensors::deserialize(bytes).map_err(broken)?;

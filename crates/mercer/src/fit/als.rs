@@ -1,7 +1,8 @@
 //! Observed pairs between ids without features: alternating least squares.
 //!
 //! `value ~ mean + b_x + c_y + <u_x, v_y>`, each side's rows solved in turn by ridge regression on the other side's; the offsets
-//! are coordinates against a constant 1, so the result is an inner product like every other.
+//! are coordinates against a constant 1, so the result is an inner product like every other. A form without offsets, whose
+//! coordinates are all free, competes with it on the held-out error.
 
 use rayon::prelude::*;
 
@@ -16,43 +17,48 @@ use crate::linalg::{Matrix, cholesky};
 use crate::relation::Pairs;
 use crate::seed::Seed;
 
-/// Ridges that are compared, in units of the values' variance a pair.
+/// Ridges that are compared, in units of the values' variance (mean square, without offsets).
 const RIDGES: [f64; 4] = [0.3, 1.0, 3.0, 10.0];
-/// Free coordinates that are compared where the data choose the dimension (two more hold the offsets).
-const RANKS: [usize; 5] = [0, 2, 6, 14, 30];
-/// Rounds over both sides.
+/// Dimensions that are compared where the data choose.
+const DIMENSIONS: [usize; 5] = [2, 4, 8, 16, 32];
+/// Rounds over both sides, and the most that can be asked for.
 const ROUNDS: usize = 12;
+const MOST_ROUNDS: usize = 1000;
 
-/// One side's rows, a column an item: `[1, offset, u...]` for queries, `[offset, 1, v...]` for keys.
+/// One side's rows, a column an item: with offsets `[1, offset, u...]` for queries and `[offset, 1, v...]` for keys.
 struct Factors {
     rows: Matrix,
     /// Coordinate that is fixed at 1.
-    fixed: usize,
+    fixed: Option<usize>,
 }
 
 impl Factors {
-    fn new(items: usize, rank: usize, fixed: usize, seed: Seed) -> Factors {
-        let mut stream = seed.stream(if fixed == 0 { "query factors" } else { "key factors" });
-        let mut rows = Matrix::zeros(rank + 2, items);
+    fn new(items: usize, dim: usize, fixed: Option<usize>, name: &str, seed: Seed) -> Factors {
+        let mut stream = seed.stream(name);
+        let mut rows = Matrix::zeros(dim, items);
         for i in 0..items {
             let column = rows.column_mut(i);
-            column[2..].iter_mut().for_each(|v| *v = 0.1 * stream.normal());
-            column[fixed] = 1.0;
+            let free = if fixed.is_some() { 2 } else { 0 };
+            column[free..].iter_mut().for_each(|v| *v = 0.1 * stream.normal());
+            if let Some(fixed) = fixed {
+                column[fixed] = 1.0;
+            }
         }
         Factors { rows, fixed }
     }
 
-    /// Solves every row for the other side's: `(sum w g g^T + ridge) f = sum w (value - g_fixed) g` over the free coordinates.
+    /// Solves every row for the other side's: `(sum w g g^T + ridge) f = sum w (value - g_fixed) g` over the free
+    /// coordinates.
     fn update(&mut self, other: &Factors, pairs: &Grouped, ridge: f64) {
         let (k, fixed) = (self.rows.rows(), self.fixed);
-        let free: Vec<usize> = (0..k).filter(|&c| c != fixed).collect();
+        let free: Vec<usize> = (0..k).filter(|&c| Some(c) != fixed).collect();
         self.rows.data_mut().par_chunks_mut(k).enumerate().for_each(|(i, row)| {
             let range = pairs.starts[i]..pairs.starts[i + 1];
             let mut gram = Matrix::zeros(free.len(), free.len());
             let mut right = Matrix::zeros(free.len(), 1);
             for p in range {
                 let g = other.rows.column(pairs.y[p] as usize);
-                let target = pairs.value[p] - g[fixed];
+                let target = pairs.value[p] - fixed.map_or(0.0, |c| g[c]);
                 for (a, &ca) in free.iter().enumerate() {
                     let weighted = pairs.weight[p] * g[ca];
                     right[(a, 0)] += weighted * target;
@@ -79,46 +85,45 @@ pub fn factorise(table: Table<'_>, options: &Options, progress: &dyn Progress) -
     check(&table)?;
     options.check()?;
     if options.class.is_some_and(|c| c != Class::Asymmetric) {
-        return Err(Error::parameter("class", "asymmetric for observed pairs of ids", "another"));
+        return Err(Error::parameter("class", "asymmetric for observed pairs of ids", "a symmetric one"));
     }
     let mut choices =
         vec![Choice::new("class", Class::Asymmetric, "ids without features: one free embedding an item and side")];
     let rounds = match options.effort {
-        Effort::Steps(steps) => steps.max(1),
+        Effort::Steps(steps) if steps > 0 => steps.min(MOST_ROUNDS),
         _ => ROUNDS,
     };
-    let ranks: Vec<usize> = match options.dimension {
-        Dimension::Fixed(dim) if dim < 2 => {
-            return Err(Error::parameter("dimension", "at least 2 (two hold the offsets)", dim));
-        }
-        Dimension::Fixed(dim) => vec![dim - 2],
-        _ => RANKS.to_vec(),
+    let dims: Vec<usize> = match options.dimension {
+        Dimension::Fixed(dim) => vec![dim],
+        _ => DIMENSIONS.to_vec(),
     };
-    let mut best: Option<(f64, usize, f64, crate::DualEncoder)> = None;
+    let forms =
+        |&dim: &usize| [true, false].into_iter().filter(move |offsets| !offsets || dim >= 2).map(move |o| (dim, o));
+    let trials: Vec<(usize, bool)> = dims.iter().flat_map(forms).collect();
+    let mut best: Option<(f64, Trial, crate::DualEncoder)> = None;
     progress.stage("alternating least squares");
-    let trials = ranks.len() * RIDGES.len();
-    for (i, &rank) in ranks.iter().enumerate() {
-        for (j, &ridge) in RIDGES.iter().enumerate() {
-            let model = run(&table, table.train, rank, ridge, rounds, options.seed)?;
+    for (i, &(dim, offsets)) in trials.iter().enumerate() {
+        for ridge in RIDGES {
+            let trial = Trial { dim, offsets, ridge };
+            let model = run(&table, table.train, trial, rounds, options.seed)?;
             let error = PairErrors::new(&model, table.queries, table.keys, table.valid)?.rmse();
             if best.as_ref().is_none_or(|b| error < b.0) {
-                best = Some((error, rank, ridge, model));
+                best = Some((error, trial, model));
             }
-            progress.step(i * RIDGES.len() + j + 1, trials, best.as_ref().map_or(0.0, |b| b.0));
         }
+        progress.step(i + 1, trials.len(), best.as_ref().map_or(0.0, |b| b.0));
     }
-    let (_, rank, ridge, model) = best.ok_or_else(|| Error::data("no model was fitted", "check the values"))?;
-    choices.push(Choice::new(
-        "ridge",
-        ridge,
-        format!("lowest held-out error, with {rank} free coordinates and two offsets"),
-    ));
+    let (_, trial, model) = best.ok_or_else(|| Error::data("no model was fitted", "check the values"))?;
+    let form = if trial.offsets { "two coordinates hold offsets" } else { "all coordinates free" };
+    choices.push(Choice::new("form", form, "lowest held-out error, with and without offsets"));
+    choices.push(Choice::new("ridge", trial.ridge, format!("lowest held-out error of {}", RIDGES.len())));
     let errors = PairErrors::new(&model, table.queries, table.keys, table.valid)?;
     let curve: Vec<CurvePoint> = errors.curve().into_iter().map(|(dim, rmse)| CurvePoint { dim, rmse }).collect();
-    let wish = if options.dimension == Dimension::Knee { Dimension::Fixed(rank + 2) } else { options.dimension };
+    let wish = if options.dimension == Dimension::Knee { Dimension::Fixed(trial.dim) } else { options.dimension };
     let mut chosen = choose(&curve, wish, errors.scale());
     if options.dimension == Dimension::Knee {
-        chosen.choice.reason = format!("lowest held-out error of {} sizes, each with its ridge", ranks.len());
+        chosen.choice.reason =
+            format!("lowest held-out error of {} dimensions, each with its ridge and form", dims.len());
     }
     choices.push(chosen.choice);
     Ok(Fit {
@@ -134,32 +139,38 @@ pub fn factorise(table: Table<'_>, options: &Options, progress: &dyn Progress) -
     })
 }
 
-fn run(
-    table: &Table<'_>,
-    pairs: &Pairs,
-    rank: usize,
+/// One form of the model with its ridge.
+#[derive(Clone, Copy)]
+struct Trial {
+    dim: usize,
+    offsets: bool,
     ridge: f64,
-    rounds: usize,
-    seed: Seed,
-) -> Result<crate::DualEncoder> {
+}
+
+fn run(table: &Table<'_>, pairs: &Pairs, trial: Trial, rounds: usize, seed: Seed) -> Result<crate::DualEncoder> {
     let (n, m) = (table.queries.len(), table.keys.unwrap_or(table.queries).len());
     let chunk = pairs.chunk();
     let weight = |p: usize| chunk.weight.map_or(1.0, |w| f64::from(w[p]));
     let weighted = |f: &dyn Fn(f64) -> f64| (0..pairs.len()).map(|p| weight(p) * f(chunk.value[p].into())).sum::<f64>();
     let total = weighted(&|_| 1.0);
-    let mean = weighted(&|v| v) / total;
+    let mean = if trial.offsets { weighted(&|v| v) / total } else { 0.0 };
     let variance = weighted(&|v| (v - mean).powi(2)) / total;
     let list: Vec<(u32, u32, f64, f64)> =
         (0..pairs.len()).map(|p| (chunk.x[p], chunk.y[p], f64::from(chunk.value[p]) - mean, weight(p))).collect();
     let turned = list.iter().map(|&(x, y, v, w)| (y, x, v, w)).collect();
     let (by_query, by_key) = (Grouped::from_list(list, n), Grouped::from_list(turned, m));
-    let (mut u, mut v) = (Factors::new(n, rank, 0, seed), Factors::new(m, rank, 1, seed));
+    let fixed = |coordinate: usize| trial.offsets.then_some(coordinate);
+    let mut u = Factors::new(n, trial.dim, fixed(0), "query factors", seed);
+    let mut v = Factors::new(m, trial.dim, fixed(1), "key factors", seed);
+    let ridge = trial.ridge * variance;
     for _ in 0..rounds {
-        u.update(&v, &by_query, ridge * variance);
-        v.update(&u, &by_key, ridge * variance);
+        u.update(&v, &by_query, ridge);
+        v.update(&u, &by_key, ridge);
     }
     // The mean joins the queries' offsets.
     let mut p = u.rows.transpose();
-    p.column_mut(1).iter_mut().for_each(|b| *b += mean);
+    if trial.offsets {
+        p.column_mut(1).iter_mut().for_each(|b| *b += mean);
+    }
     ids::asymmetric(&p, &v.rows.transpose())
 }

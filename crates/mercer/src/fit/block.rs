@@ -217,7 +217,7 @@ fn polish(sides: &[Side], found: &mut [Found], plan: &Plan, progress: &dyn Progr
     let needed = |i: &usize| found[*i].residual > sides[*i].enough;
     let rough: Vec<usize> = (0..sides.len()).filter(needed).collect();
     if rough.is_empty() || plan.steps == 0 {
-        return (0, rough.is_empty());
+        return (0, true);
     }
     progress.stage("polish");
     let begin = |&i: &usize| {

@@ -91,7 +91,7 @@ pub fn complete(table: Complete<'_>, options: &Options, progress: &dyn Progress)
         return Err(Error::data(problem, "there is nothing to learn; check the value column and --absent"));
     }
     if table.keys.is_some() && options.class.is_some_and(|c| c != Class::Asymmetric) {
-        return Err(Error::parameter("class", "asymmetric for two different sets of items", "another"));
+        return Err(Error::parameter("class", "asymmetric for two different sets of items", "a symmetric one"));
     }
     if table.queries.is_one_hot() && table.keys.is_none_or(Features::is_one_hot) {
         fit_ids(&table, &cells, options, progress)

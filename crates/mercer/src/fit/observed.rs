@@ -48,8 +48,17 @@ const WORTH: f64 = 0.95;
 /// Largest dimension that is tried where the data choose it.
 const LARGEST: usize = 128;
 
-/// The minimising core, `(rx, ry)`, for features `f` `(rx, n)` and `g` `(ry, m)`, a column an item.
-fn solve_core(f: &Matrix, g: &Matrix, pairs: &Grouped, ridge: f64, iterations: usize) -> Matrix {
+/// A core with the iterations that found it.
+struct Core {
+    /// `(rx, ry)`.
+    matrix: Matrix,
+    iterations: usize,
+    /// Whether the residual fell below [`TOLERANCE`] before the limit.
+    converged: bool,
+}
+
+/// The minimising core for features `f` `(rx, n)` and `g` `(ry, m)`, a column an item.
+fn solve_core(f: &Matrix, g: &Matrix, pairs: &Grouped, ridge: f64, iterations: usize) -> Core {
     let apply = |p: &Matrix| {
         let q = p.transpose_times(f);
         let s = pairs.scatter(g, |x, at| dot(q.column(x), g.column(pairs.y[at] as usize)));
@@ -62,10 +71,8 @@ fn solve_core(f: &Matrix, g: &Matrix, pairs: &Grouped, ridge: f64, iterations: u
     let mut direction = residual.clone();
     let start = dot(residual.data(), residual.data());
     let mut norm = start;
-    for _ in 0..iterations {
-        if norm <= TOLERANCE * start {
-            break;
-        }
+    let mut done = 0;
+    while done < iterations && norm > TOLERANCE * start {
         let image = apply(&direction);
         let step = norm / dot(direction.data(), image.data());
         add_scaled(core.data_mut(), step, direction.data());
@@ -74,8 +81,9 @@ fn solve_core(f: &Matrix, g: &Matrix, pairs: &Grouped, ridge: f64, iterations: u
         let turn = next / norm;
         direction.data_mut().iter_mut().zip(residual.data()).for_each(|(d, r)| *d = r + turn * *d);
         norm = next;
+        done += 1;
     }
-    core
+    Core { matrix: core, iterations: done, converged: norm <= TOLERANCE * start }
 }
 
 /// Towers from a core, cut to dimension `dim` in the metric of the data.
@@ -145,15 +153,15 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// The model of a core, cut to dimension `dim`.
-    fn cut(&self, core: &Matrix, class: Class, dim: usize) -> Result<DualEncoder> {
-        build(&self.x, if class == Class::Asymmetric { Some(self.other()) } else { None }, core, class, dim)
+    fn cut(&self, core: &Core, class: Class, dim: usize) -> Result<DualEncoder> {
+        build(&self.x, if class == Class::Asymmetric { Some(self.other()) } else { None }, &core.matrix, class, dim)
     }
 
     fn other(&self) -> &Mapped {
         self.y.as_ref().unwrap_or(&self.x)
     }
 
-    fn core(&self, pairs: &Pairs, class: Class, ridge: f64, iterations: usize) -> Matrix {
+    fn core(&self, pairs: &Pairs, class: Class, ridge: f64, iterations: usize) -> Core {
         let grouped = Grouped::new(pairs, self.table.queries.len(), class != Class::Asymmetric);
         solve_core(&self.x.f, &self.other().f, &grouped, ridge, iterations)
     }
@@ -173,12 +181,12 @@ pub fn observed(table: Table<'_>, options: &Options, progress: &dyn Progress) ->
     check(&table)?;
     options.check()?;
     if table.keys.is_some() && options.class.is_some_and(|c| c != Class::Asymmetric) {
-        return Err(Error::parameter("class", "asymmetric for two different sets of items", "another"));
+        return Err(Error::parameter("class", "asymmetric for two different sets of items", "a symmetric one"));
     }
     let mut choices = Vec::new();
     progress.stage("features");
     let iterations = match options.effort {
-        Effort::Steps(steps) => steps.max(1),
+        Effort::Steps(steps) if steps > 0 => steps,
         _ => ITERATIONS,
     };
     let work = choose_features(table, options, &mut choices)?;
@@ -189,7 +197,7 @@ pub fn observed(table: Table<'_>, options: &Options, progress: &dyn Progress) ->
         _ => LARGEST.min(rank),
     };
     let class = choose_class(&work, options, largest, iterations, &mut choices)?;
-    let model = choose_ridge(&work, class, largest, iterations, &mut choices)?;
+    let (model, core) = choose_ridge(&work, class, largest, iterations, &mut choices)?;
     progress.stage("dimension");
     let errors = PairErrors::new(&model, table.queries, table.keys, table.valid)?;
     let curve: Vec<CurvePoint> = errors.curve().into_iter().map(|(dim, rmse)| CurvePoint { dim, rmse }).collect();
@@ -197,8 +205,8 @@ pub fn observed(table: Table<'_>, options: &Options, progress: &dyn Progress) ->
     choices.push(choice);
     Ok(Fit {
         encoder: if dim < largest { model.truncate(dim)? } else { model },
-        outcome: Outcome::Converged,
-        steps: iterations,
+        outcome: if core.converged { Outcome::Converged } else { Outcome::StepLimit },
+        steps: core.iterations,
         held_out_rmse: rmse,
         held_out_relative: relative,
         target_met: met,
@@ -215,8 +223,9 @@ pub(crate) fn check(table: &Table<'_>) -> Result<()> {
     table.valid.check_items(table.queries.len(), keys)?;
     let values = table.train.chunk().value;
     if values.len() < 20 || table.valid.len() < 5 {
-        let problem = format!("{} pairs to fit and {} held out are too few", values.len(), table.valid.len());
-        return Err(Error::data(problem, "bring at least 20 and 5, or declare all other pairs with --absent 0"));
+        let pairs = values.len() + table.valid.len();
+        let problem = format!("{pairs} pairs to fit and to choose with ({} held out) are too few", table.valid.len());
+        return Err(Error::data(problem, "bring at least 30, or declare the value of all other pairs (--absent 0)"));
     }
     if values.iter().all(|v| *v == values[0]) {
         let problem = format!("the target is constant: every value is {}", values[0]);
@@ -297,10 +306,10 @@ fn choose_class(
     dim: usize,
     iterations: usize,
     choices: &mut Vec<Choice>,
-) -> Result<(Class, Matrix)> {
+) -> Result<(Class, Core)> {
     let core = |class: Class| work.core(work.table.train, class, RIDGES[0], iterations);
-    let error = |class: Class, core: &Matrix| work.error(&work.cut(core, class, dim)?);
-    let mut decide = |class: Class, reason: String, core: Matrix| {
+    let error = |class: Class, core: &Core| work.error(&work.cut(core, class, dim)?);
+    let mut decide = |class: Class, reason: String, core: Core| {
         choices.push(Choice::new("class", class, reason));
         Ok((class, core))
     };
@@ -341,19 +350,20 @@ fn choose_class(
 
 fn choose_ridge(
     work: &Work<'_>,
-    (class, core): (Class, Matrix),
+    (class, core): (Class, Core),
     dim: usize,
     iterations: usize,
     choices: &mut Vec<Choice>,
-) -> Result<DualEncoder> {
+) -> Result<(DualEncoder, Core)> {
     let model = work.cut(&core, class, dim)?;
     let first = work.error(&model)?;
-    let mut best = (first, RIDGES[0], model);
+    let mut best = (first, RIDGES[0], model, core);
     for ridge in &RIDGES[1..] {
-        let other = work.cut(&work.core(work.table.train, class, *ridge, iterations), class, dim)?;
+        let core = work.core(work.table.train, class, *ridge, iterations);
+        let other = work.cut(&core, class, dim)?;
         let error = work.error(&other)?;
         if error < best.0 && error < CLEARLY * first {
-            best = (error, *ridge, other);
+            best = (error, *ridge, other, core);
         }
     }
     let reason = match best.1 == RIDGES[0] {
@@ -361,5 +371,5 @@ fn choose_ridge(
         false => "lowest held-out error",
     };
     choices.push(Choice::new("ridge", best.1, reason));
-    Ok(best.2)
+    Ok((best.2, best.3))
 }

@@ -57,7 +57,7 @@ fn positive(name: &str, value: f64) -> Result<f64> {
     if (1e-100..=1e100).contains(&value) {
         return Ok(value);
     }
-    Err(Error::parameter(name, "a positive number (from 1e-100 to 1e100)", value))
+    Err(Error::parameter(name, "a positive number (from 1e-100 to 1e100)", format!("{value:?}")))
 }
 
 const LENGTH: &str = "kernel length (in the units of the features)";
@@ -341,7 +341,12 @@ impl FromStr for Kernel {
         let numbers: Vec<f64> = if tail.is_empty() {
             Vec::new()
         } else {
-            tail.split(',').map(|t| t.trim().parse().map_err(|_| unknown())).collect::<Result<_>>()?
+            let number = |t: &str| {
+                t.trim()
+                    .parse()
+                    .map_err(|_| Error::parameter("kernel parameter", "a number", format!("'{t}' in '{text}'")))
+            };
+            tail.split(',').map(number).collect::<Result<_>>()?
         };
         let whole = |v: f64| if v.fract() == 0.0 && (0.0..=1e9).contains(&v) { Ok(v as u32) } else { Err(unknown()) };
         match (name, numbers.as_slice()) {
