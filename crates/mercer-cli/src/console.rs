@@ -93,9 +93,7 @@ impl<'a> Console<'a> {
     pub(crate) fn progress(&mut self) -> Reporter<'_> {
         let bar = (!self.quiet && self.terminal).then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} [{elapsed_precise}]") {
-                bar.set_style(style);
-            }
+            set_template(&bar, SPINNER);
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
@@ -104,6 +102,16 @@ impl<'a> Console<'a> {
             false => Some(Mutex::new((&mut *self.err as &mut (dyn Write + Send), Instant::now()))),
         };
         Reporter { bar, lines, start: Instant::now() }
+    }
+}
+
+const SPINNER: &str = "{spinner} {msg} [{elapsed_precise}]";
+const BAR: &str = "{spinner} {msg} [{elapsed_precise}] {bar:24} {pos}/{len}";
+
+fn set_template(bar: &ProgressBar, template: &str) {
+    // Both templates are well-formed; a bar that keeps its old style would do as well.
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
     }
 }
 
@@ -140,10 +148,18 @@ impl Drop for Reporter<'_> {
 
 impl Progress for Reporter<'_> {
     fn stage(&self, name: &str) {
+        if let Some(bar) = &self.bar {
+            set_template(bar, SPINNER);
+        }
         self.show(name, true);
     }
 
     fn step(&self, done: usize, limit: usize, held_out: f64) {
+        if let Some(bar) = &self.bar {
+            set_template(bar, BAR);
+            bar.set_length(limit as u64);
+            bar.set_position(done as u64);
+        }
         self.show(&format!("step {done} of at most {limit}, residual {held_out:.3e}"), false);
     }
 }

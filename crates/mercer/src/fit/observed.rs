@@ -53,8 +53,7 @@ struct Core {
     /// `(rx, ry)`.
     matrix: Matrix,
     iterations: usize,
-    /// Whether the residual fell below [`TOLERANCE`] before the limit.
-    converged: bool,
+    outcome: Outcome,
 }
 
 /// The minimising core for features `f` `(rx, n)` and `g` `(ry, m)`, a column an item.
@@ -75,6 +74,9 @@ fn solve_core(f: &Matrix, g: &Matrix, pairs: &Grouped, ridge: f64, iterations: u
     while done < iterations && norm > TOLERANCE * start {
         let image = apply(&direction);
         let step = norm / dot(direction.data(), image.data());
+        if !step.is_finite() {
+            return Core { matrix: core, iterations: done, outcome: Outcome::Diverged { step: done } };
+        }
         add_scaled(core.data_mut(), step, direction.data());
         add_scaled(residual.data_mut(), -step, image.data());
         let next = dot(residual.data(), residual.data());
@@ -83,7 +85,13 @@ fn solve_core(f: &Matrix, g: &Matrix, pairs: &Grouped, ridge: f64, iterations: u
         norm = next;
         done += 1;
     }
-    Core { matrix: core, iterations: done, converged: norm <= TOLERANCE * start }
+    // A residual of NaN has left the loop, too.
+    let outcome = match norm <= TOLERANCE * start {
+        true => Outcome::Converged,
+        false if norm.is_finite() => Outcome::StepLimit,
+        false => Outcome::Diverged { step: done },
+    };
+    Core { matrix: core, iterations: done, outcome }
 }
 
 /// Towers from a core, cut to dimension `dim` in the metric of the data.
@@ -205,7 +213,7 @@ pub fn observed(table: Table<'_>, options: &Options, progress: &dyn Progress) ->
     choices.push(choice);
     Ok(Fit {
         encoder: if dim < largest { model.truncate(dim)? } else { model },
-        outcome: if core.converged { Outcome::Converged } else { Outcome::StepLimit },
+        outcome: core.outcome,
         steps: core.iterations,
         held_out_rmse: rmse,
         held_out_relative: relative,
