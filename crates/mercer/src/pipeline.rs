@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::{Ranking, Scorer, Summary};
 use crate::fit::{Choice, Complete, Fit, Options, Progress, Table, complete, factorise, observed};
 use crate::relation::{Pairs, Split};
-use crate::rows::Features;
+use crate::rows::{Features, ItemSource};
 use crate::seed::Seed;
 
 /// A table of pairs between items in memory.
@@ -119,8 +119,13 @@ fn fit_complete(
         let choice = Choice::new("hold-out", "a tenth of the items", "with all their pairs; the rest is fitted");
         ([queries, key_items], table.pairs.clone(), choice)
     };
-    let complete_table =
-        Complete { queries: table.queries, keys: table.keys, pairs: &pairs, absent, fitted: [&fitted[0], &fitted[1]] };
+    let complete_table = Complete {
+        queries: table.queries,
+        keys: table.keys.map(|k| k as &dyn ItemSource),
+        pairs: &pairs,
+        absent,
+        fitted: [&fitted[0], &fitted[1]],
+    };
     let mut fit = complete(complete_table, options, progress)?;
     fit.choices.insert(0, choice);
     progress.stage("ranking");
@@ -148,7 +153,8 @@ fn fit_observed(table: &PairTable<'_>, one_hot: bool, options: &Options, progres
         Some(split) => Cut::from_split(table, split, options.seed)?,
         None => Cut::draw(table, one_hot, options.seed),
     };
-    let observed_table = Table { queries: table.queries, keys: table.keys, train: &cut.train, valid: &cut.valid };
+    let keys = table.keys.map(|k| k as &dyn ItemSource);
+    let observed_table = Table { queries: table.queries, keys, train: &cut.train, valid: &cut.valid };
     let mut fit = match one_hot {
         true => factorise(observed_table, options, progress)?,
         false => observed(observed_table, options, progress)?,

@@ -4,6 +4,7 @@ mod kernel;
 mod pairs;
 
 pub use kernel::Kernel;
+pub(crate) use pairs::all_pairs;
 pub use pairs::{PairChunk, PairSource, Pairs, Split};
 
 use crate::error::{Error, Result};

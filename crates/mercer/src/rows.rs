@@ -3,6 +3,7 @@
 //! [`Features`] owns the numbers, [`Rows`] is a view of consecutive rows. Both are finite and well-formed by
 //! construction, so nothing after them checks again.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -336,13 +337,28 @@ pub trait ItemSource: Sync {
     /// # Errors
     /// If the rows cannot be read.
     fn select(&self, indices: &[usize]) -> Result<Features>;
+    /// All items, where they are in memory already; other sources are read.
+    fn in_memory(&self) -> Option<&Features> {
+        None
+    }
     /// Whether there are no items.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
+/// All items of a source, read only if they are not in memory.
+pub(crate) fn all_items(source: &dyn ItemSource) -> Result<Cow<'_, Features>> {
+    match source.in_memory() {
+        Some(features) => Ok(Cow::Borrowed(features)),
+        None => Ok(Cow::Owned(source.select(&(0..source.len()).collect::<Vec<_>>())?)),
+    }
+}
+
 impl ItemSource for Features {
+    fn in_memory(&self) -> Option<&Features> {
+        Some(self)
+    }
     fn len(&self) -> usize {
         Features::len(self)
     }

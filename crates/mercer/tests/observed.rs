@@ -7,7 +7,7 @@ use mercer::evaluate::{Ranking, Scorer};
 use mercer::fit::{
     Complete, Dimension, Effort, Fit, Method, Options, Outcome, Silent, Table, complete, factorise, observed,
 };
-use mercer::{Class, Error, ErrorKind, Features, Link, Pairs, Rows};
+use mercer::{Class, Error, ErrorKind, Features, ItemSource, Link, Pairs, Rows};
 
 fn options(dim: usize) -> Options {
     Options { dimension: Dimension::Fixed(dim), units: Some(60), ..Options::default() }
@@ -385,7 +385,13 @@ fn the_class_of_a_complete_table_follows_its_spectrum() {
     let (ids, u) = (Features::one_hot(n), random_orthonormal(n, 6, "spectrum"));
     let fit = |s: &[f64], keys: Option<&Features>| {
         let listed = pairs(&full_list(n, n), |x, y| cell(&u, s, &u, 6, x, y));
-        let table = Complete { queries: &ids, keys, pairs: &listed, absent: 0.0, fitted: [&[], &[]] };
+        let table = Complete {
+            queries: &ids,
+            keys: keys.map(|k| k as &dyn ItemSource),
+            pairs: &listed,
+            absent: 0.0,
+            fitted: [&[], &[]],
+        };
         let fit = complete(table, &closed(6), &Silent).unwrap();
         let expected: Vec<f64> = (0..n * n).map(|i| cell(&u, s, &u, 6, i / n, i % n)).collect();
         let got = fit.encoder.block(0, &ids.rows(), &ids.rows()).unwrap();

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::PairErrors;
 use crate::fit::dimension::choose;
 use crate::fit::grouped::Grouped;
-use crate::fit::observed::{Table, check};
+use crate::fit::observed::{Loaded, Table, check};
 use crate::fit::{Choice, CurvePoint, Dimension, Effort, Fit, Options, Outcome, Progress, ids};
 use crate::linalg::{Matrix, cholesky};
 use crate::relation::Pairs;
@@ -82,6 +82,10 @@ impl Factors {
 /// # Errors
 /// If there are too few pairs, the values are constant, or an option is out of range.
 pub fn factorise(table: Table<'_>, options: &Options, progress: &dyn Progress) -> Result<Fit> {
+    table.load(|table| factorise_loaded(table, options, progress))
+}
+
+fn factorise_loaded(table: Loaded<'_>, options: &Options, progress: &dyn Progress) -> Result<Fit> {
     check(&table)?;
     options.check()?;
     if options.class.is_some_and(|c| c != Class::Asymmetric) {
@@ -147,7 +151,7 @@ struct Trial {
     ridge: f64,
 }
 
-fn run(table: &Table<'_>, pairs: &Pairs, trial: Trial, rounds: usize, seed: Seed) -> Result<crate::DualEncoder> {
+fn run(table: &Loaded<'_>, pairs: &Pairs, trial: Trial, rounds: usize, seed: Seed) -> Result<crate::DualEncoder> {
     let (n, m) = (table.queries.len(), table.keys.unwrap_or(table.queries).len());
     let chunk = pairs.chunk();
     let weight = |p: usize| chunk.weight.map_or(1.0, |w| f64::from(w[p]));

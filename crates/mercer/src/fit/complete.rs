@@ -10,24 +10,33 @@ use crate::fit::dimension::choose;
 use crate::fit::grouped::Grouped;
 use crate::fit::{Choice, CurvePoint, Dimension, Effort, Fit, Method, Options, Outcome, Progress, ids, logistic};
 use crate::linalg::{Matrix, qr, svd};
-use crate::relation::Pairs;
-use crate::rows::Features;
+use crate::relation::{PairSource, Pairs, all_pairs};
+use crate::rows::{Features, ItemSource, all_items};
 use crate::seed::Seed;
 use crate::spectrum::Energy;
 
 /// A relation known on all pairs of items: listed values, and one value for all other pairs.
 #[derive(Clone, Copy)]
 pub struct Complete<'a> {
-    /// Features of the query items.
-    pub queries: &'a Features,
-    /// Features of the key items; `None`: the queries' items.
-    pub keys: Option<&'a Features>,
+    /// The query items.
+    pub queries: &'a dyn ItemSource,
+    /// The key items; `None`: the queries' items.
+    pub keys: Option<&'a dyn ItemSource>,
     /// Listed pairs; of repeated pairs the mean counts.
-    pub pairs: &'a Pairs,
+    pub pairs: &'a dyn PairSource,
     /// Value of every other pair.
     pub absent: f32,
     /// Query and key items that may be used for fitting, increasing (others are held out); ignored for id tables.
     pub fitted: [&'a [usize]; 2],
+}
+
+/// A [`Complete`] in memory.
+struct Loaded<'a> {
+    queries: &'a Features,
+    keys: Option<&'a Features>,
+    pairs: &'a Pairs,
+    absent: f32,
+    fitted: [&'a [usize]; 2],
 }
 
 /// Largest dimension that is tried where the data choose it.
@@ -83,6 +92,9 @@ impl Cells {
 /// # Errors
 /// If the table is constant or empty, or an option is out of range.
 pub fn complete(table: Complete<'_>, options: &Options, progress: &dyn Progress) -> Result<Fit> {
+    let (queries, keys) = (all_items(table.queries)?, table.keys.map(all_items).transpose()?);
+    let (pairs, Complete { absent, fitted, .. }) = (all_pairs(table.pairs)?, table);
+    let table = Loaded { queries: &queries, keys: keys.as_deref(), pairs: &pairs, absent, fitted };
     options.check()?;
     table.pairs.check_items(table.queries.len(), table.keys.unwrap_or(table.queries).len())?;
     let cells = Cells::new(table.pairs);
@@ -109,7 +121,7 @@ fn choose_class(options: &Options, two_sets: bool, energy: impl FnOnce() -> Resu
     Ok((class, Choice::new("class", class, reason)))
 }
 
-fn fit_features(table: &Complete<'_>, cells: &Cells, options: &Options, progress: &dyn Progress) -> Result<Fit> {
+fn fit_features(table: &Loaded<'_>, cells: &Cells, options: &Options, progress: &dyn Progress) -> Result<Fit> {
     let absent = f64::from(table.absent);
     let draw = |items: &Features, fitted: &[usize], stream: &str| {
         let mut stream = options.seed.stream(stream);
@@ -206,7 +218,7 @@ impl Operator {
     }
 }
 
-fn fit_ids(table: &Complete<'_>, cells: &Cells, options: &Options, progress: &dyn Progress) -> Result<Fit> {
+fn fit_ids(table: &Loaded<'_>, cells: &Cells, options: &Options, progress: &dyn Progress) -> Result<Fit> {
     let (n, m) = (table.queries.len(), table.keys.unwrap_or(table.queries).len());
     let absent = f64::from(table.absent);
     let largest = match options.dimension {
@@ -322,7 +334,7 @@ fn choose_link(options: &Options, binary: bool, cells: usize, choices: &mut Vec<
 ///
 /// For the decomposition itself `|R - R_k|^2` over all cells is computed from `sum R^2 - 2 <R, R_k> + |R_k|^2`, each by sparse
 /// sums and Gram matrices, without visiting every cell.
-fn error_curve(model: &DualEncoder, table: &Complete<'_>, cells: &Cells) -> Result<Vec<CurvePoint>> {
+fn error_curve(model: &DualEncoder, table: &Loaded<'_>, cells: &Cells) -> Result<Vec<CurvePoint>> {
     let keys = table.keys.unwrap_or(table.queries);
     let width = model.dim();
     let (p, q) = (model.embed_queries(&table.queries.rows())?, model.embed_keys(&keys.rows())?);
@@ -349,7 +361,7 @@ fn error_curve(model: &DualEncoder, table: &Complete<'_>, cells: &Cells) -> Resu
 }
 
 /// Root mean square error over all cells, link applied.
-fn all_cells(model: &DualEncoder, table: &Complete<'_>, cells: &Cells) -> Result<f64> {
+fn all_cells(model: &DualEncoder, table: &Loaded<'_>, cells: &Cells) -> Result<f64> {
     let scorer = Scorer::new(model, table.queries, table.keys)?;
     let (n, m) = (table.queries.len(), table.keys.unwrap_or(table.queries).len());
     let mut sum = 0.0;

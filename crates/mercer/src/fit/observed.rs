@@ -15,22 +15,40 @@ use crate::fit::features::{FeatureMap, candidates};
 use crate::fit::grouped::Grouped;
 use crate::fit::{Choice, CurvePoint, Dimension, Effort, Fit, Options, Outcome, Progress};
 use crate::linalg::{Matrix, eigen, svd};
-use crate::relation::Pairs;
-use crate::rows::Features;
+use crate::relation::{PairSource, Pairs, all_pairs};
+use crate::rows::{Features, ItemSource, all_items};
 use crate::tower::Tower;
 use crate::wide::{add_scaled, dot};
 
 /// A table of observed pairs, cut into what is fitted and what is held out for choices.
 #[derive(Clone, Copy)]
 pub struct Table<'a> {
-    /// Features of the query items.
-    pub queries: &'a Features,
-    /// Features of the key items; `None`: the queries' items.
-    pub keys: Option<&'a Features>,
+    /// The query items.
+    pub queries: &'a dyn ItemSource,
+    /// The key items; `None`: the queries' items.
+    pub keys: Option<&'a dyn ItemSource>,
     /// Pairs to fit.
-    pub train: &'a Pairs,
+    pub train: &'a dyn PairSource,
     /// Pairs on which scale, ridge, class and dimension are chosen.
-    pub valid: &'a Pairs,
+    pub valid: &'a dyn PairSource,
+}
+
+/// A [`Table`] in memory.
+#[derive(Clone, Copy)]
+pub(crate) struct Loaded<'a> {
+    pub(crate) queries: &'a Features,
+    pub(crate) keys: Option<&'a Features>,
+    pub(crate) train: &'a Pairs,
+    pub(crate) valid: &'a Pairs,
+}
+
+impl Table<'_> {
+    /// Runs `work` on the table in memory, reading what is not there.
+    pub(crate) fn load<T>(&self, work: impl FnOnce(Loaded<'_>) -> Result<T>) -> Result<T> {
+        let (queries, keys) = (all_items(self.queries)?, self.keys.map(all_items).transpose()?);
+        let (train, valid) = (all_pairs(self.train)?, all_pairs(self.valid)?);
+        work(Loaded { queries: &queries, keys: keys.as_deref(), train: &train, valid: &valid })
+    }
 }
 
 /// Ridge relative to features and values of unit scale: the first is kept unless another is clearly better held out.
@@ -154,7 +172,7 @@ fn used_items(pairs: &Pairs, query: bool, shared: bool, len: usize) -> Vec<usize
 
 /// Everything about one fit but the ridge and the class.
 struct Work<'a> {
-    table: Table<'a>,
+    table: Loaded<'a>,
     x: Mapped,
     y: Option<Mapped>,
 }
@@ -186,6 +204,10 @@ impl Work<'_> {
 /// # Errors
 /// If there are too few pairs, the values are constant, or an option is out of range.
 pub fn observed(table: Table<'_>, options: &Options, progress: &dyn Progress) -> Result<Fit> {
+    table.load(|table| fit_loaded(table, options, progress))
+}
+
+fn fit_loaded(table: Loaded<'_>, options: &Options, progress: &dyn Progress) -> Result<Fit> {
     check(&table)?;
     options.check()?;
     if table.keys.is_some() && options.class.is_some_and(|c| c != Class::Asymmetric) {
@@ -225,7 +247,7 @@ pub fn observed(table: Table<'_>, options: &Options, progress: &dyn Progress) ->
 }
 
 /// Refuses tables from which nothing can be learned.
-pub(crate) fn check(table: &Table<'_>) -> Result<()> {
+pub(crate) fn check(table: &Loaded<'_>) -> Result<()> {
     let keys = table.keys.unwrap_or(table.queries).len();
     table.train.check_items(table.queries.len(), keys)?;
     table.valid.check_items(table.queries.len(), keys)?;
@@ -242,7 +264,7 @@ pub(crate) fn check(table: &Table<'_>) -> Result<()> {
     Ok(())
 }
 
-fn choose_features<'a>(table: Table<'a>, options: &Options, choices: &mut Vec<Choice>) -> Result<Work<'a>> {
+fn choose_features<'a>(table: Loaded<'a>, options: &Options, choices: &mut Vec<Choice>) -> Result<Work<'a>> {
     let shared = table.keys.is_none();
     let all = table.train.concat(table.valid);
     let used = used_items(&all, true, shared, table.queries.len());

@@ -1,5 +1,7 @@
 //! Observed pairs: `(x, y, value)` with an optional weight.
 
+use std::borrow::Cow;
+
 use crate::error::{Error, ErrorKind, Result};
 
 /// A run of observed pairs, as parallel slices.
@@ -26,10 +28,28 @@ pub trait PairSource: Sync {
     /// # Errors
     /// If the pairs cannot be read, or `visit` fails.
     fn for_each_chunk(&self, visit: &mut dyn FnMut(PairChunk<'_>) -> Result<()>) -> Result<()>;
+    /// All pairs, where they are in memory already; other sources are read.
+    fn in_memory(&self) -> Option<&Pairs> {
+        None
+    }
     /// Whether there are no pairs.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// All pairs of a source, read only if they are not in memory.
+pub(crate) fn all_pairs(source: &dyn PairSource) -> Result<Cow<'_, Pairs>> {
+    if let Some(pairs) = source.in_memory() {
+        return Ok(Cow::Borrowed(pairs));
+    }
+    let mut all = Pairs::default();
+    source.for_each_chunk(&mut |chunk| {
+        let weight = chunk.weight.map(<[f32]>::to_vec);
+        all = all.concat(&Pairs::new(chunk.x.to_vec(), chunk.y.to_vec(), chunk.value.to_vec(), weight)?);
+        Ok(())
+    })?;
+    Ok(Cow::Owned(all))
 }
 
 /// Observed pairs in memory. Repeated pairs are repeated measurements; self pairs are legal.
@@ -129,6 +149,9 @@ impl Pairs {
 }
 
 impl PairSource for Pairs {
+    fn in_memory(&self) -> Option<&Pairs> {
+        Some(self)
+    }
     fn len(&self) -> usize {
         Pairs::len(self)
     }
