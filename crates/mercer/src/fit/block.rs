@@ -13,7 +13,7 @@ use crate::linalg::{Matrix, eigen, qr, svd};
 use crate::parallel::both;
 use crate::rows::Features;
 use crate::seed::{Seed, Stream};
-use crate::tower::Activation;
+use crate::tower::{Activation, RowScaling};
 
 /// Anchors of one side, fitted and held out.
 pub(crate) struct Anchors {
@@ -54,10 +54,22 @@ const CONTEST: (usize, usize) = (900, 400);
 /// Singular functions beyond the dimension that the range finder carries along.
 const OVERSAMPLE: usize = 12;
 
-/// One side with its targets.
-struct Side {
+/// Anchors of one side as a first layer reads them.
+struct Scaled {
     x: Inputs,
     valid: Inputs,
+}
+
+impl Scaled {
+    fn new(anchors: &Anchors, scaling: RowScaling) -> Scaled {
+        Scaled { x: Inputs::new(&scaling.apply(&anchors.fitted)), valid: Inputs::new(&scaling.apply(&anchors.valid)) }
+    }
+}
+
+/// One side with its targets.
+struct Side {
+    raw: Scaled,
+    unit: Scaled,
     t: Matrix,
     t_valid: Matrix,
     /// Residual share, relative to the targets' energy, that no longer matters beside the tail.
@@ -65,8 +77,16 @@ struct Side {
 }
 
 impl Side {
-    fn targets(&self) -> Targets<'_> {
-        Targets { x: &self.x, t: &self.t, x_valid: &self.valid, t_valid: &self.t_valid }
+    fn inputs(&self, scaling: RowScaling) -> &Scaled {
+        match scaling {
+            RowScaling::None => &self.raw,
+            RowScaling::UnitNorm => &self.unit,
+        }
+    }
+
+    fn targets(&self, scaling: RowScaling) -> Targets<'_> {
+        let inputs = self.inputs(scaling);
+        Targets { x: &inputs.x, t: &self.t, x_valid: &inputs.valid, t_valid: &self.t_valid }
     }
 }
 
@@ -74,7 +94,9 @@ impl Side {
 pub(crate) fn fit_blocks(problem: &Problem, options: &Options, progress: &dyn Progress) -> Result<Fit> {
     let start = Instant::now();
     let (n, m) = (problem.queries.fitted.len(), problem.keys.as_ref().unwrap_or(&problem.queries).fitted.len());
-    let units = options.units.unwrap_or_else(|| UNITS.min(n.min(m) / 4).max(8));
+    // Units at landmarks are worth more than random ones: sparse rows have more of them for the same anchors.
+    let share = if problem.queries.fitted.is_sparse() { 2 } else { 4 };
+    let units = options.units.unwrap_or_else(|| UNITS.min(n.min(m) / share).max(8));
     let largest = match options.dimension {
         Dimension::Fixed(dim) => dim,
         _ => LARGEST.min(n.min(m) / 2).min(units + 1).max(1),
@@ -168,8 +190,8 @@ fn targets(problem: &Problem, dim: usize, seed: Seed) -> Result<Vec<Side>> {
     }
     let enough = (0.02 * (total - kept) / kept).max(1e-16);
     let side = |anchors: &Anchors, i: usize| Side {
-        x: Inputs::new(&anchors.fitted),
-        valid: Inputs::new(&anchors.valid),
+        raw: Scaled::new(anchors, RowScaling::None),
+        unit: Scaled::new(anchors, RowScaling::UnitNorm),
         t: Matrix::beside(parts.iter().map(|p| &p[i].0)),
         t_valid: Matrix::beside(parts.iter().map(|p| &p[i].1)),
         enough,
@@ -189,7 +211,7 @@ struct Plan {
 
 impl Plan {
     fn new(effort: Effort, start: Instant, n: usize, units: usize, dim: usize, sides: &[Side]) -> Self {
-        let (n, m, d, k) = (n as f64, units as f64, sides[0].x.dim() as f64, dim as f64);
+        let (n, m, d, k) = (n as f64, units as f64, sides[0].raw.x.dim() as f64, dim as f64);
         let towers = sides.len() as f64;
         let step = towers * (n * m * (m + 6.0 * k + 4.0 * d + 60.0) + m * m * m);
         let outputs = towers * (2.0 * n * m * m + 40.0 * m * m * m);
@@ -222,7 +244,7 @@ fn polish(sides: &[Side], found: &mut [Found], plan: &Plan, progress: &dyn Progr
     progress.stage("polish");
     let begin = |&i: &usize| {
         let limits = Limits { enough: sides[i].enough, patience: plan.patience };
-        Polish::new(sides[i].targets(), &starts[i], limits)
+        Polish::new(sides[i].targets(starts[i].scaling), &starts[i], limits)
     };
     let mut towers: Vec<Polish<'_>> = rough.iter().map(begin).collect();
     let mut steps = 0;
@@ -258,22 +280,25 @@ struct Found {
     residual: f64,
 }
 
-fn head(inputs: &Inputs, t: &Matrix, rows: usize) -> (Inputs, Matrix) {
-    let rows = rows.min(t.rows());
-    (inputs.leading_rows(rows), t.leading_rows(rows))
-}
-
 /// A contest of proposals on a part of the anchors.
 fn choose_hidden(side: &Side, index: usize, units: usize, seed: Seed) -> Found {
-    let (x, t) = head(&side.x, &side.t, CONTEST.0);
-    let (x_valid, t_valid) = head(&side.valid, &side.t_valid, CONTEST.1);
-    let contest = Targets { x: &x, t: &t, x_valid: &x_valid, t_valid: &t_valid };
+    let part = |scaled: &Scaled| Scaled {
+        x: scaled.x.leading_rows(CONTEST.0.min(side.t.rows())),
+        valid: scaled.valid.leading_rows(CONTEST.1.min(side.t_valid.rows())),
+    };
+    let small = Side {
+        raw: part(&side.raw),
+        unit: part(&side.unit),
+        t: side.t.leading_rows(CONTEST.0.min(side.t.rows())),
+        t_valid: side.t_valid.leading_rows(CONTEST.1.min(side.t_valid.rows())),
+        enough: side.enough,
+    };
     let stream = ["query units", "key units"][index];
     let enter = |proposal: Proposal| {
-        let hidden = proposal.draw(&side.x, units, &mut seed.stream(stream));
-        (contest.held_out(&hidden), proposal, hidden)
+        let hidden = proposal.draw(&side.inputs(proposal.scaling).x, units, &mut seed.stream(stream));
+        (small.targets(proposal.scaling).held_out(&hidden), proposal, hidden)
     };
-    let mut ranked: Vec<_> = proposals(&side.x).into_iter().map(enter).collect();
+    let mut ranked: Vec<_> = proposals(&side.raw.x).into_iter().map(enter).collect();
     let best =
         |all: &[(f64, Proposal, Hidden)]| (0..all.len()).min_by(|&a, &b| all[a].0.total_cmp(&all[b].0)).unwrap_or(0);
     let coarse = ranked[best(&ranked)].1;
@@ -301,7 +326,11 @@ struct Solver<'a> {
 
 impl<'a> Solver<'a> {
     fn new(problem: &'a Problem, sides: &[Side], found: &'a [Found]) -> Result<Self> {
-        let h: Vec<Matrix> = sides.iter().zip(found).map(|(side, own)| own.hidden.evaluate(&side.x)).collect();
+        let h: Vec<Matrix> = sides
+            .iter()
+            .zip(found)
+            .map(|(side, own)| own.hidden.evaluate(&side.inputs(own.hidden.scaling).x))
+            .collect();
         let basis = |h: &Matrix| {
             Basis::new(h)
                 .ok_or_else(|| Error::data("the hidden features cannot be decomposed", "check the features' scale"))

@@ -122,7 +122,8 @@ pub(crate) fn assemble(
         let (m, k) = (hidden.units(), c.columns());
         let weights: Vec<f32> = (0..m * k).map(|at| c[(at / k, at % k)] as f32).collect();
         let bias: Vec<f32> = (0..k).map(|j| c[(m, j)] as f32).collect();
-        Tower::new(vec![hidden.layer(), Layer::new(weights, bias, Activation::Identity)?])
+        let layers = vec![hidden.layer(), Layer::new(weights, bias, Activation::Identity)?];
+        Ok(Tower::new(layers)?.with_scaling(hidden.scaling))
     };
     let form = outputs.signs.clone().map_or(Form::Identity, Form::Signs);
     let key = match (&outputs.key, key) {

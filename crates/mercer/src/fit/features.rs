@@ -1,7 +1,7 @@
 //! Feature maps for observed pairs: hidden units, whitened and cut to principal components.
 
 use crate::error::Result;
-use crate::fit::hidden::{Hidden, Inputs, proposals};
+use crate::fit::hidden::{Hidden, Inputs, Proposal, proposals, spherical_centres};
 use crate::linalg::{Matrix, eigen};
 use crate::rows::Features;
 use crate::seed::{Seed, Stream};
@@ -11,7 +11,6 @@ use crate::tower::{Activation, Layer, RowScaling, Tower};
 #[derive(Clone)]
 pub(crate) struct FeatureMap {
     hidden: Hidden,
-    scaling: RowScaling,
     /// `(units + 1, r)`.
     a: Matrix,
 }
@@ -22,14 +21,12 @@ const RANK: usize = 300;
 const LANDMARKS: usize = 512;
 /// Rows on which landmarks and principal components are found.
 const SAMPLE: usize = 10_000;
-/// Rounds of spherical k-means; the landmarks need not be converged.
-const ROUNDS: usize = 4;
 /// Share of the largest eigenvalue below which a direction of the landmark kernel is dropped.
 const CUTOFF: f64 = 1e-4;
 
 impl FeatureMap {
     fn hidden_features(&self, items: &Features) -> Matrix {
-        self.hidden.evaluate(&Inputs::new(&self.scaling.apply(items)))
+        self.hidden.evaluate(&Inputs::new(&self.hidden.scaling.apply(items)))
     }
 
     /// Features of all items, `(n, r)`, in blocks so that the hidden layer never stands in memory whole.
@@ -53,7 +50,7 @@ impl FeatureMap {
         let weights: Vec<f32> = (0..m * k).map(|at| out[(at / k, at % k)] as f32).collect();
         let bias: Vec<f32> = (0..k).map(|j| out[(m, j)] as f32).collect();
         let layers = vec![self.hidden.layer(), Layer::new(weights, bias, Activation::Identity)?];
-        Ok(Tower::new(layers)?.with_scaling(self.scaling))
+        Ok(Tower::new(layers)?.with_scaling(self.hidden.scaling))
     }
 
     /// Cuts the map to the leading principal components of `sample` and scales them to unit mean square norm.
@@ -92,21 +89,23 @@ pub(crate) fn candidates(
     }
     let x = Inputs::new(&sample);
     let units = units.unwrap_or((sample.len() / 2).clamp(16, 400));
-    let map = |p: crate::fit::hidden::Proposal| {
+    let map = |p: Proposal| {
         let hidden = p.draw(&x, units, &mut stream.clone()).rounded();
         let a = Matrix::from_fn(units + 1, units + 1, |i, j| f64::from(u8::from(i == j)));
-        FeatureMap { hidden, scaling: RowScaling::None, a }.reduced(&sample).map(|m| (p.to_string(), m))
+        FeatureMap { hidden, a }.reduced(&sample).map(|m| (p.to_string(), m))
     };
-    proposals(&x).into_iter().filter_map(map).collect()
+    proposals(&x).into_iter().filter(|p| p.scaling == RowScaling::None).filter_map(map).collect()
 }
 
 /// GELU units at the centres of spherical k-means, whitened by their own kernel (Nystroem): the inner product of two feature
 /// vectors is the kernel's projection on the landmarks, so that `|M|^2` is a norm of functions, not of weights.
 fn landmarks(items: &Features, units: usize, stream: &mut Stream) -> Option<FeatureMap> {
     let scaled = RowScaling::UnitNorm.apply(items);
-    let centres = spherical_centres(&scaled, units.min(items.len()), stream);
+    let centres = spherical_centres(&Inputs::new(&scaled), units, stream);
     let m = centres.columns();
-    let hidden = Hidden { weights: centres, bias: vec![0.0; m], activation: Activation::Gelu }.rounded();
+    let hidden =
+        Hidden { weights: centres, bias: vec![0.0; m], activation: Activation::Gelu, scaling: RowScaling::UnitNorm };
+    let hidden = hidden.rounded();
     let mut kernel = hidden.weights.gram();
     Activation::Gelu.value_and_slope(&mut kernel.data().to_vec(), kernel.data_mut());
     let (values, vectors) = eigen(&kernel)?;
@@ -118,33 +117,7 @@ fn landmarks(items: &Features, units: usize, stream: &mut Stream) -> Option<Feat
         _ => 0.0,
     };
     let a = Matrix::from_fn(m + 1, kept + 1, entry);
-    (kept > 0).then_some(FeatureMap { hidden, scaling: RowScaling::UnitNorm, a })
-}
-
-/// Centres of spherical k-means as unit columns, `(dim, at most k)`; empty clusters are dropped.
-fn spherical_centres(rows: &Features, k: usize, stream: &mut Stream) -> Matrix {
-    let start = rows.select(&stream.choose(rows.len(), k));
-    let mut centres = Matrix::zeros(rows.dim(), k);
-    (0..k).for_each(|j| start.rows().for_each(j, |c, v| centres[(c, j)] = v.into()));
-    let inputs = Inputs::new(rows);
-    for _ in 0..ROUNDS {
-        let products = inputs.times(&centres).transpose();
-        let mut next = Matrix::zeros(rows.dim(), centres.columns());
-        let mut filled = vec![false; centres.columns()];
-        for i in 0..rows.len() {
-            let own = products.column(i);
-            let nearest = (0..own.len()).fold(0, |best, j| if own[j] > own[best] { j } else { best });
-            rows.rows().for_each(i, |c, v| next[(c, nearest)] += f64::from(v));
-            filled[nearest] = true;
-        }
-        let kept: Vec<usize> = (0..filled.len()).filter(|&j| filled[j]).collect();
-        centres = next.select_columns(&kept);
-        for j in 0..kept.len() {
-            let norm = centres.column(j).iter().map(|v| v * v).sum::<f64>().sqrt();
-            centres.column_mut(j).iter_mut().for_each(|v| *v /= norm.max(f64::MIN_POSITIVE));
-        }
-    }
-    centres
+    (kept > 0).then_some(FeatureMap { hidden, a })
 }
 
 impl RowScaling {

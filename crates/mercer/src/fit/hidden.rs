@@ -6,7 +6,7 @@ use crate::linalg::Matrix;
 use crate::parallel::row_blocks;
 use crate::rows::{Features, Rows};
 use crate::seed::Stream;
-use crate::tower::{Activation, Layer};
+use crate::tower::{Activation, Layer, RowScaling};
 
 /// The inputs of one side in the form in which the fit multiplies them.
 pub(crate) enum Inputs {
@@ -86,6 +86,14 @@ impl Inputs {
         }
     }
 
+    /// Adds row `i` to `sum`.
+    fn add_row(&self, i: usize, sum: &mut [f64]) {
+        match self {
+            Inputs::Dense(x) => sum.iter_mut().enumerate().for_each(|(c, s)| *s += x[(i, c)]),
+            Inputs::Sparse(x) => x.rows().for_each(i, |c, v| sum[c] += f64::from(v)),
+        }
+    }
+
     /// The first `rows` rows.
     pub(crate) fn leading_rows(&self, rows: usize) -> Inputs {
         match self {
@@ -123,6 +131,8 @@ pub(crate) struct Hidden {
     /// `(units,)`.
     pub(crate) bias: Vec<f64>,
     pub(crate) activation: Activation,
+    /// What the inputs are scaled by; [`Inputs`] that it is evaluated on are scaled already.
+    pub(crate) scaling: RowScaling,
 }
 
 impl Hidden {
@@ -181,6 +191,8 @@ pub(crate) enum Directions {
     Isotropic,
     /// Differences of two data rows: directions in proportion to the spread of the data.
     Differences,
+    /// Centres of spherical k-means of the rows.
+    Landmarks,
 }
 
 /// A recipe for random hidden units: `w . x` has standard deviation about `scale` over the data.
@@ -191,20 +203,29 @@ pub(crate) struct Proposal {
     pub(crate) scale: f64,
     /// Whether units have offsets; without them (and with ReLU) they are homogeneous.
     pub(crate) offsets: bool,
+    /// Whether the rows are scaled to unit norm first: what depends on directions alone needs it.
+    pub(crate) scaling: RowScaling,
 }
 
 /// The proposals that compete for the hidden units of data `x`.
 pub(crate) fn proposals(x: &Inputs) -> Vec<Proposal> {
     let directions: &[Directions] =
         if x.is_isotropic() { &[Directions::Isotropic] } else { &[Directions::Isotropic, Directions::Differences] };
+    let (sine, relu, gelu) = (Activation::Sine, Activation::Relu, Activation::Gelu);
+    let (none, unit) = (RowScaling::None, RowScaling::UnitNorm);
     let mut all = Vec::new();
     for &directions in directions {
         for scale in [0.1, 0.2, 0.4, 0.7, 1.2, 2.0, 3.2] {
-            all.push(Proposal { activation: Activation::Sine, directions, scale, offsets: true });
+            all.push(Proposal { activation: sine, directions, scale, offsets: true, scaling: none });
         }
         for offsets in [false, true] {
-            all.push(Proposal { activation: Activation::Relu, directions, scale: 1.0, offsets });
+            all.push(Proposal { activation: relu, directions, scale: 1.0, offsets, scaling: none });
         }
+        all.push(Proposal { activation: sine, directions, scale: 0.7, offsets: true, scaling: unit });
+    }
+    if matches!(x, Inputs::Sparse(_)) {
+        let directions = Directions::Landmarks;
+        all.push(Proposal { activation: gelu, directions, scale: 1.0, offsets: false, scaling: unit });
     }
     all
 }
@@ -214,11 +235,13 @@ impl std::fmt::Display for Proposal {
         let directions = match self.directions {
             Directions::Isotropic => "isotropic",
             Directions::Differences => "data differences",
+            Directions::Landmarks => "landmarks",
         };
+        let scaling = if self.scaling == RowScaling::UnitNorm { ", unit-norm rows" } else { "" };
         match (self.activation, self.offsets) {
-            (Activation::Sine, _) => write!(f, "sine, scale {:.2}, {directions}", self.scale),
-            (activation, true) => write!(f, "{activation:?}, {directions}"),
-            (activation, false) => write!(f, "{activation:?} without offsets, {directions}"),
+            (Activation::Sine, _) => write!(f, "sine, scale {:.2}, {directions}{scaling}", self.scale),
+            (activation, true) => write!(f, "{activation:?}, {directions}{scaling}"),
+            (activation, false) => write!(f, "{activation:?} without offsets, {directions}{scaling}"),
         }
     }
 }
@@ -227,11 +250,16 @@ impl Proposal {
     /// Draws `units` hidden units for the data `x`.
     pub(crate) fn draw(&self, x: &Inputs, units: usize, stream: &mut Stream) -> Hidden {
         let (mean, mut weights) = (x.mean(), self.raw_directions(x, units, stream));
+        let units = weights.columns();
+        if self.directions == Directions::Landmarks {
+            let bias = vec![0.0; units];
+            return Hidden { weights, bias, activation: self.activation, scaling: self.scaling };
+        }
         let spread = self.spread(x, &weights, &mean);
         let factor = if spread > 0.0 { self.scale / spread } else { self.scale };
         weights.data_mut().iter_mut().for_each(|w| *w *= factor);
         let bias = (0..units).map(|j| self.offset(weights.column(j), &mean, stream)).collect();
-        Hidden { weights, bias, activation: self.activation }
+        Hidden { weights, bias, activation: self.activation, scaling: self.scaling }
     }
 
     /// Waves start at any phase (half a turn is enough, the output's sign does the rest); kinks lie where the data are.
@@ -262,6 +290,7 @@ impl Proposal {
         let d = x.dim();
         match self.directions {
             Directions::Isotropic => orthogonal_normal(d, units, stream),
+            Directions::Landmarks => spherical_centres(x, units, stream),
             Directions::Differences => {
                 let mut weights = Matrix::zeros(d, units);
                 for j in 0..units {
@@ -296,4 +325,34 @@ fn orthogonal_normal(d: usize, units: usize, stream: &mut Stream) -> Matrix {
         }
     }
     weights
+}
+
+/// Rounds of spherical k-means; the landmarks need not be converged.
+const ROUNDS: usize = 4;
+
+/// Centres of spherical k-means as unit columns, `(dim, at most k)`; empty clusters are dropped.
+pub(crate) fn spherical_centres(inputs: &Inputs, k: usize, stream: &mut Stream) -> Matrix {
+    let (k, dim) = (k.min(inputs.len()), inputs.dim());
+    let mut centres = Matrix::zeros(dim, k);
+    for (j, i) in stream.choose(inputs.len(), k).into_iter().enumerate() {
+        inputs.add_row(i, centres.column_mut(j));
+    }
+    for _ in 0..ROUNDS {
+        let products = inputs.times(&centres).transpose();
+        let mut next = Matrix::zeros(dim, centres.columns());
+        let mut filled = vec![false; centres.columns()];
+        for i in 0..inputs.len() {
+            let own = products.column(i);
+            let nearest = (0..own.len()).fold(0, |best, j| if own[j] > own[best] { j } else { best });
+            inputs.add_row(i, next.column_mut(nearest));
+            filled[nearest] = true;
+        }
+        let kept: Vec<usize> = (0..filled.len()).filter(|&j| filled[j]).collect();
+        centres = next.select_columns(&kept);
+        for j in 0..kept.len() {
+            let norm = centres.column(j).iter().map(|v| v * v).sum::<f64>().sqrt();
+            centres.column_mut(j).iter_mut().for_each(|v| *v /= norm.max(f64::MIN_POSITIVE));
+        }
+    }
+    centres
 }

@@ -171,6 +171,7 @@ fn unpack(shape: &Hidden, point: &[f64]) -> Hidden {
         weights: Matrix::from_columns(point[..d * m].to_vec(), d, m),
         bias: point[d * m..].to_vec(),
         activation: shape.activation,
+        scaling: shape.scaling,
     }
 }
 
@@ -178,7 +179,7 @@ fn unpack(shape: &Hidden, point: &[f64]) -> Hidden {
 mod tests {
     use super::*;
     use crate::seed::Seed;
-    use crate::tower::Activation;
+    use crate::tower::{Activation, RowScaling};
 
     #[test]
     fn the_gradient_is_that_of_the_projected_objective() {
@@ -187,7 +188,8 @@ mod tests {
             |rows, columns| Matrix::from_columns((0..rows * columns).map(|_| stream.normal()).collect(), rows, columns);
         let (x, t) = (Inputs::Dense(normal(60, 3)), normal(60, 2));
         for activation in [Activation::Sine, Activation::Gelu, Activation::Tanh, Activation::Cosine] {
-            let shape = Hidden { weights: normal(3, 5), bias: normal(5, 1).into_data(), activation };
+            let shape =
+                Hidden { weights: normal(3, 5), bias: normal(5, 1).into_data(), activation, scaling: RowScaling::None };
             let targets = Targets { x: &x, t: &t, x_valid: &x, t_valid: &t };
             let mut work = Workspace::new(&targets, 5);
             let point = [shape.weights.data(), &shape.bias].concat();
