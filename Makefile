@@ -30,12 +30,12 @@ doc: ## Build the documentation, warnings denied
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 
 bench: ## Tower forward pass and search against the core's measured peak
-	$(CARGO) bench --workspace --bench forward
+	$(CARGO) bench --workspace --bench forward -- $(BENCH)
 
 bench-fit: ## The nine reference relations (BENCH="--rival --record" adds PyTorch and writes benchmarks/record)
 	$(CARGO) bench --workspace --bench fit -- $(BENCH)
 
-msrv: ## Show the highest minimum Rust version among the dependencies
+msrv: ## Show the highest minimum Rust version among all packages
 	@$(CARGO) metadata --format-version 1 | tr ',' '\n' | sed -n 's/.*"rust_version":"\([0-9.]*\)".*/\1/p' | sort -V | tail -1
 
 clean: ## Remove what the demo and the build wrote
