@@ -7,7 +7,7 @@ pub use ranking::Ranking;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::encoder::DualEncoder;
+use crate::encoder::{DualEncoder, Link};
 use crate::error::Result;
 use crate::relation::Pairs;
 use crate::rows::Features;
@@ -81,9 +81,9 @@ fn correlation(a: &[f64], b: &[f64]) -> Option<f64> {
 /// Embeddings of all items of both sides, for scoring many pairs.
 pub struct Scorer {
     queries: Vec<f32>,
-    keys: Option<Vec<f32>>,
+    keys: Vec<f32>,
     width: usize,
-    link: crate::encoder::Link,
+    link: Link,
 }
 
 impl Scorer {
@@ -95,15 +95,14 @@ impl Scorer {
         let items = keys.unwrap_or(queries);
         Ok(Scorer {
             queries: model.embed_queries(&queries.rows())?,
-            keys: Some(model.embed_keys(&items.rows())?),
+            keys: model.embed_keys(&items.rows())?,
             width: model.query().outputs(),
             link: model.link(),
         })
     }
 
     fn products(&self, x: u32, y: u32) -> impl Iterator<Item = f64> + '_ {
-        let keys = self.keys.as_deref().unwrap_or(&self.queries);
-        let (q, k) = (&self.queries[x as usize * self.width..], &keys[y as usize * self.width..]);
+        let (q, k) = (&self.queries[x as usize * self.width..], &self.keys[y as usize * self.width..]);
         q[..self.width].iter().zip(&k[..self.width]).map(|(a, b)| f64::from(*a) * f64::from(*b))
     }
 
