@@ -7,7 +7,7 @@ use mercer::evaluate::{Ranking, Summary};
 use mercer::fit::{Choice, CurvePoint, Fit, Law, Options, Outcome, spectral};
 use mercer::pipeline::{PairTable, Population, TableFit, fit_table};
 use mercer::{Features, Kernel, Model, Record, Relation, with_threads};
-use mercer_table::{FeatureKind, Input, ItemInputs, ReadOptions, Schema};
+use mercer_table::{FeatureKind, Input, ItemInputs, ReadOptions, Role, Schema};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -161,13 +161,14 @@ fn fit_pairs(
         known: [fingerprints(0), fingerprints(1)],
         test: done.test,
         ranking: done.ranking,
-        columns: table
-            .roles
-            .iter()
-            .map(|r| json!({"file": r.file, "column": r.column, "role": r.role, "used": r.used}))
-            .collect(),
+        columns: columns(&table.roles),
         fit: done.fit,
     })
+}
+
+/// What each column was used for, for `--json`.
+fn columns(roles: &[Role]) -> Vec<Value> {
+    roles.iter().map(|r| json!({"file": r.file, "column": r.column, "role": r.role, "used": r.used})).collect()
 }
 
 /// Refuses a method that the table cannot be fitted with.
@@ -208,9 +209,7 @@ fn fit_kernel(
         (Some(path), _) => {
             let table = mercer_table::read_items(&Input::new(path), &read_options(settings)?)?;
             console.note(describe::roles(&table.roles).trim_end());
-            let columns =
-                table.roles.iter().map(|r| json!({"file": r.file, "column": r.column, "role": r.role, "used": r.used}));
-            let columns = columns.collect();
+            let columns = columns(&table.roles);
             points = Some((table.features, table.fingerprints));
             (Schema::of_items(table.schema), columns)
         }

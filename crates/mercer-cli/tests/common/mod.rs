@@ -193,3 +193,13 @@ pub(crate) fn ancestors(nodes: usize) -> String {
     }
     text
 }
+
+/// A table of `n` points with ids and names, in the column that models of [`vectors`] read.
+pub(crate) fn searchable(n: usize) -> String {
+    items(n).replace("id,name,place", "id,name,x")
+}
+
+/// A JSON string.
+pub(crate) fn words(value: &Value) -> &str {
+    value.as_str().unwrap()
+}

@@ -43,12 +43,20 @@ pub(crate) fn all_pairs(source: &dyn PairSource) -> Result<Cow<'_, Pairs>> {
     if let Some(pairs) = source.in_memory() {
         return Ok(Cow::Borrowed(pairs));
     }
-    let mut all = Pairs::default();
+    let (mut x, mut y, mut value, mut weight) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut weighted = false;
     source.for_each_chunk(&mut |chunk| {
-        let weight = chunk.weight.map(<[f32]>::to_vec);
-        all = all.concat(&Pairs::new(chunk.x.to_vec(), chunk.y.to_vec(), chunk.value.to_vec(), weight)?);
+        x.extend_from_slice(chunk.x);
+        y.extend_from_slice(chunk.y);
+        value.extend_from_slice(chunk.value);
+        match chunk.weight {
+            Some(own) => weight.extend_from_slice(own),
+            None => weight.resize(x.len(), 1.0),
+        }
+        weighted |= chunk.weight.is_some();
         Ok(())
     })?;
+    let all = Pairs::new(x, y, value, weighted.then_some(weight))?;
     Ok(Cow::Owned(all))
 }
 
@@ -169,4 +177,31 @@ pub enum Split {
     Valid,
     /// Reporting the error, never looked at before.
     Test,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pairs that come one at a time, the second with a weight.
+    struct Chunks(Pairs);
+
+    impl PairSource for Chunks {
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+        fn for_each_chunk(&self, visit: &mut dyn FnMut(PairChunk<'_>) -> Result<()>) -> Result<()> {
+            (0..self.len()).try_for_each(|p| {
+                let one = self.0.select(&[p]);
+                let weight = if p == 1 { one.chunk().weight } else { None };
+                visit(PairChunk { weight, ..one.chunk() })
+            })
+        }
+    }
+
+    #[test]
+    fn chunks_are_read_in_order_with_their_weights() {
+        let pairs = Pairs::new(vec![0, 1, 2], vec![2, 1, 0], vec![0.5, 1.5, 2.5], Some(vec![1.0, 3.0, 1.0])).unwrap();
+        assert_eq!(*all_pairs(&Chunks(pairs.clone())).unwrap(), pairs);
+    }
 }
