@@ -5,7 +5,7 @@ mod ranking;
 pub use ranking::Ranking;
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::encoder::{DualEncoder, Link};
 use crate::error::Result;
@@ -52,6 +52,29 @@ impl Summary {
             max: errors().fold(0.0, f64::max),
             spearman: correlation(&ranks(predicted), &ranks(values)),
         })
+    }
+}
+
+/// Which items of a pair were fitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Population {
+    /// Both items are known.
+    KnownItems,
+    /// One item is new.
+    OneNewItem,
+    /// Both items are new.
+    TwoNewItems,
+}
+
+impl Population {
+    /// From whether each item is known.
+    pub fn of(query_known: bool, key_known: bool) -> Population {
+        match (query_known, key_known) {
+            (true, true) => Population::KnownItems,
+            (false, false) => Population::TwoNewItems,
+            _ => Population::OneNewItem,
+        }
     }
 }
 

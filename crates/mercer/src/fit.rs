@@ -18,10 +18,11 @@ mod observed;
 mod polish;
 mod spectral;
 
+pub use crate::relation::Law;
 pub use als::factorise;
 pub use complete::{Complete, complete};
 pub use observed::{Table, observed};
-pub use spectral::{Law, spectral};
+pub use spectral::spectral;
 
 use crate::encoder::{Class, DualEncoder};
 use crate::error::{Error, Result};

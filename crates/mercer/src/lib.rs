@@ -31,6 +31,9 @@
 struct Readme;
 
 mod affine;
+pub mod bounds;
+pub mod certify;
+pub mod construct;
 mod encoder;
 mod error;
 pub mod evaluate;
@@ -39,17 +42,20 @@ pub mod index;
 mod linalg;
 mod parallel;
 pub mod pipeline;
+pub mod plan;
 mod relation;
 mod rows;
 mod seed;
-mod spectrum;
+pub mod spectrum;
+mod stats;
 mod tower;
+pub mod verify;
 mod wide;
 
 pub use encoder::{Class, DualEncoder, Form, Link, Model, Record};
 pub use error::{Error, ErrorKind, Result};
 pub use parallel::with_threads;
-pub use relation::{Kernel, PairChunk, PairSource, Pairs, PointRelation, Relation, Split};
+pub use relation::{Kernel, Law, PairChunk, PairSource, Pairs, PointRelation, Relation, Split};
 pub use rows::{Features, ItemSource, Rows};
 pub use seed::{Seed, Stream};
 pub use spectrum::Energy;

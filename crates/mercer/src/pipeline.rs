@@ -1,9 +1,8 @@
 //! The whole job on a table: split, fit, and the error of the saved model on pairs that it never saw.
 
-use serde::Serialize;
-
 use crate::encoder::DualEncoder;
 use crate::error::{Error, Result};
+pub use crate::evaluate::Population;
 use crate::evaluate::{Ranking, Scorer, Summary};
 use crate::fit::{Choice, Complete, Fit, Options, Progress, Table, complete, factorise, observed};
 use crate::relation::{Pairs, Split};
@@ -23,29 +22,6 @@ pub struct PairTable<'a> {
     pub split: Option<&'a [Split]>,
     /// Value of every pair that is not listed, where it is known.
     pub absent: Option<f32>,
-}
-
-/// Which items of a pair were fitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Population {
-    /// Both items are known.
-    KnownItems,
-    /// One item is new.
-    OneNewItem,
-    /// Both items are new.
-    TwoNewItems,
-}
-
-impl Population {
-    /// From whether each item is known.
-    pub fn of(query_known: bool, key_known: bool) -> Population {
-        match (query_known, key_known) {
-            (true, true) => Population::KnownItems,
-            (false, false) => Population::TwoNewItems,
-            _ => Population::OneNewItem,
-        }
-    }
 }
 
 /// A fitted table.

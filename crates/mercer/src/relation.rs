@@ -1,15 +1,18 @@
 //! Relations: functions of two items that can be asked for a block, and tables of observed pairs.
 
 mod kernel;
+mod law;
 mod pairs;
 
 pub use kernel::Kernel;
+pub use law::Law;
 pub(crate) use pairs::all_pairs;
 pub use pairs::{PairChunk, PairSource, Pairs, Split};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::linalg::Matrix;
 use crate::parallel::row_blocks;
-use crate::rows::Rows;
+use crate::rows::{Features, Rows};
 
 /// A relation `r : X x Y -> R^L` that can be asked for a block of values.
 ///
@@ -67,4 +70,15 @@ pub(crate) fn check_block(x: &Rows<'_>, y: &Rows<'_>, out: &[f64]) -> Result<()>
         return Ok(());
     }
     Err(Error::shape("relation block", format!("{} x {} values", x.len(), y.len()), out.len()))
+}
+
+/// Values of component `l`, all finite: a row a key, a column a query.
+pub(crate) fn ask_block(relation: &dyn Relation, l: usize, x: &Features, y: &Features) -> Result<Matrix> {
+    let mut data = vec![0.0; x.len() * y.len()];
+    relation.block(l, &x.rows(), &y.rows(), &mut data)?;
+    if let Some(at) = data.iter().position(|v| !v.is_finite()) {
+        let what = format!("values of {}", relation.name());
+        return Err(ErrorKind::NonFinite { what, row: at / y.len(), column: at % y.len() }.into());
+    }
+    Ok(Matrix::from_columns(data, y.len(), x.len()))
 }

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 /// layer, those named before it. That order allows no cycle. `lib.rs` stands above all and is not listed.
 const LAYERS: &[&[&str]] = &[
     &["error", "rows", "seed", "parallel", "wide"], // ground: checked rows, named randomness, threads, vector functions
-    &["linalg", "affine"],                          // numerics: the only file that names the linear-algebra crate
+    &["linalg", "affine", "stats"],                 // numerics: the only file that names the linear-algebra crate
     &["relation", "tower"],                         // objects
-    &["encoder", "spectrum"],                       // knowledge: the model and its file, what a relation is made of
-    &["evaluate", "fit", "index"],                  // acts: fits choose by held-out errors, so `evaluate` comes first
-    &["pipeline"],                                  // the whole job
+    &["encoder", "spectrum", "bounds"],             // knowledge: the model and its file, floors, neuron bounds
+    &["evaluate", "certify", "fit", "construct", "index"], // acts: fits choose by held-out errors, so `evaluate` comes first
+    &["pipeline", "plan", "verify"],                       // the whole job
 ];
 
 /// Lines of a file, tests aside, beyond which it holds two ideas.

@@ -1,75 +1,36 @@
 //! Relations that can be asked.
 
 use crate::encoder::Class;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::fit::block::{Anchors, Blocks, Problem, fit_blocks};
 use crate::fit::{Choice, Dimension, Fit, Options, Progress};
-use crate::linalg::Matrix;
-use crate::relation::Relation;
-use crate::rows::{Features, ItemSource};
+use crate::relation::{Law, Relation, ask_block};
 use crate::seed::Stream;
 use crate::spectrum::Energy;
-
-/// The law from which the items of one side are drawn.
-#[derive(Clone, Copy)]
-pub enum Law<'a> {
-    /// Uniform on `[-1, 1]^dim`.
-    Cube {
-        /// Number of coordinates, at least 1.
-        dim: usize,
-    },
-    /// Uniform on given items.
-    Items(&'a dyn ItemSource),
-}
 
 /// Anchors a side, fitted and held out.
 const ANCHORS: [usize; 2] = [2000, 600];
 /// Items on which the class is diagnosed.
 const DIAGNOSIS: usize = 400;
 
-impl Law<'_> {
-    /// Disjoint draws of at most the sizes asked for; of few items a sixth is held out.
-    pub(crate) fn draw(&self, sizes: [usize; 2], stream: &mut Stream) -> Result<Anchors> {
-        match self {
-            Law::Cube { dim } => {
-                let valid = (0..sizes[1] * dim).map(|_| (2.0 * stream.uniform() - 1.0) as f32).collect();
-                Ok(Anchors { fitted: evenly_spread(sizes[0], *dim, stream)?, valid: Features::dense(valid, *dim)? })
+/// Disjoint draws of at most the sizes asked for; of few items a sixth is held out.
+pub(crate) fn anchors(law: Law<'_>, sizes: [usize; 2], stream: &mut Stream) -> Result<Anchors> {
+    match law {
+        Law::Cube { .. } => {
+            // The held-out points come first in the stream.
+            let valid = law.draw(sizes[1], stream)?;
+            Ok(Anchors { fitted: law.spread(sizes[0], stream)?, valid })
+        }
+        Law::Items(items) => {
+            if items.len() < 12 {
+                let problem = format!("{} items are too few to fit and to hold some out", items.len());
+                return Err(Error::data(problem, "bring at least 12"));
             }
-            Law::Items(items) => {
-                if items.len() < 12 {
-                    let problem = format!("{} items are too few to fit and to hold some out", items.len());
-                    return Err(Error::data(problem, "bring at least 12"));
-                }
-                let held = sizes[1].min(items.len() / 6);
-                let order = stream.choose(items.len(), sizes[0] + held);
-                Ok(Anchors { fitted: items.select(&order[held..])?, valid: items.select(&order[..held])? })
-            }
+            let held = sizes[1].min(items.len() / 6);
+            let order = stream.choose(items.len(), sizes[0] + held);
+            Ok(Anchors { fitted: items.select(&order[held..])?, valid: items.select(&order[..held])? })
         }
     }
-}
-
-/// `n` points of the cube that fill it more evenly than independent draws: a Kronecker sequence with a random shift.
-///
-/// The steps are the powers of `1 / g`, `g^(dim + 1) = g + 1` (the generalised golden ratio). Sums over the points come
-/// closer to integrals over the cube, so the fit loses less off its anchors: measured at 2000 anchors of the 2-D Gaussian
-/// kernel, see `CHANGELOG.md`.
-fn evenly_spread(n: usize, dim: usize, stream: &mut Stream) -> Result<Features> {
-    let root = (0..64).fold(2.0, |g: f64, _| (1.0 + g).powf(1.0 / (dim as f64 + 1.0)));
-    let steps: Vec<f64> = (1..=dim).map(|j| root.powi(-(j as i32))).collect();
-    let shift: Vec<f64> = (0..dim).map(|_| stream.uniform()).collect();
-    let point = |k: usize, j: usize| (2.0 * (shift[j] + (k + 1) as f64 * steps[j]).fract() - 1.0) as f32;
-    Features::dense((0..n * dim).map(|at| point(at / dim, at % dim)).collect(), dim)
-}
-
-/// Values of component `l`: a row a key, a column a query.
-fn ask(relation: &dyn Relation, l: usize, x: &Features, y: &Features) -> Result<Matrix> {
-    let mut data = vec![0.0; x.len() * y.len()];
-    relation.block(l, &x.rows(), &y.rows(), &mut data)?;
-    if let Some(at) = data.iter().position(|v| !v.is_finite()) {
-        let what = format!("values of {}", relation.name());
-        return Err(ErrorKind::NonFinite { what, row: at / y.len(), column: at % y.len() }.into());
-    }
-    Ok(Matrix::from_columns(data, y.len(), x.len()))
 }
 
 /// Learns a relation that can be asked on items drawn from `queries` and `keys` (`None`: one set of items).
@@ -106,19 +67,23 @@ pub fn spectral(
     progress.stage("ask");
     let (class, choice) = class(relation, queries, keys.is_some(), options)?;
     let seed = options.seed;
-    let x = queries.draw(ANCHORS, &mut seed.stream("query anchors"))?;
+    let x = anchors(queries, ANCHORS, &mut seed.stream("query anchors"))?;
     let y = match class {
-        Class::Asymmetric => Some(keys.unwrap_or(queries).draw(ANCHORS, &mut seed.stream("key anchors"))?),
+        Class::Asymmetric => Some(anchors(keys.unwrap_or(queries), ANCHORS, &mut seed.stream("key anchors"))?),
         _ => None,
     };
     let blocks = (0..relation.components())
         .map(|l| {
             let y = y.as_ref().unwrap_or(&x);
             Ok(Blocks {
-                fitted: ask(relation, l, &x.fitted, &y.fitted)?,
-                query_valid: ask(relation, l, &x.valid, &y.fitted)?,
-                key_valid: if class == Class::Asymmetric { Some(ask(relation, l, &x.fitted, &y.valid)?) } else { None },
-                valid: ask(relation, l, &x.valid, &y.valid)?,
+                fitted: ask_block(relation, l, &x.fitted, &y.fitted)?,
+                query_valid: ask_block(relation, l, &x.valid, &y.fitted)?,
+                key_valid: if class == Class::Asymmetric {
+                    Some(ask_block(relation, l, &x.fitted, &y.valid)?)
+                } else {
+                    None
+                },
+                valid: ask_block(relation, l, &x.valid, &y.valid)?,
             })
         })
         .collect::<Result<_>>()?;
@@ -143,12 +108,12 @@ fn class(relation: &dyn Relation, law: Law<'_>, two_sets: bool, options: &Option
         Dimension::Fixed(dim) => dim,
         _ => 64,
     };
-    let items = law.draw([DIAGNOSIS, 0], &mut options.seed.stream("diagnosis"))?.fitted;
+    let items = anchors(law, [DIAGNOSIS, 0], &mut options.seed.stream("diagnosis"))?.fitted;
     // The widest class that any component needs.
     let mut widest = (Class::Symmetric, String::new());
     for l in 0..relation.components() {
         let zero = || Error::data("every value is zero", "there is nothing to learn; check the relation");
-        let own = Energy::of_block(&ask(relation, l, &items, &items)?, dim).ok_or_else(zero)?.class();
+        let own = Energy::of_block(&ask_block(relation, l, &items, &items)?, dim).ok_or_else(zero)?.class();
         if l == 0 || own.0 > widest.0 {
             widest = own;
         }

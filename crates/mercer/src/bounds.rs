@@ -1,0 +1,1 @@
+//! Neuron bounds: how many hidden units are known to suffice.

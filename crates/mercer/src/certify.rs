@@ -1,0 +1,3 @@
+//! Certificates: what is known about a model's error on pairs that nobody has seen yet.
+
+pub mod sup;

@@ -1,0 +1,1 @@
+//! Sup-norm certificates on a box.

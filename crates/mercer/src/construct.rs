@@ -1,0 +1,1 @@
+//! Explicit networks: the existence proofs as constructors.

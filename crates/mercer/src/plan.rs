@@ -1,0 +1,1 @@
+//! How large the towers must be, before anything is fitted.

@@ -1,0 +1,50 @@
+//! Where items come from.
+
+use crate::error::Result;
+use crate::rows::{Features, ItemSource};
+use crate::seed::Stream;
+
+/// The law from which the items of one side are drawn.
+#[derive(Clone, Copy)]
+pub enum Law<'a> {
+    /// Uniform on `[-1, 1]^dim`.
+    Cube {
+        /// Number of coordinates, at least 1.
+        dim: usize,
+    },
+    /// Uniform on given items.
+    Items(&'a dyn ItemSource),
+}
+
+impl Law<'_> {
+    /// `n` independent draws; of given items with replacement.
+    pub(crate) fn draw(&self, n: usize, stream: &mut Stream) -> Result<Features> {
+        match self {
+            Law::Cube { dim } => {
+                Features::dense((0..n * dim).map(|_| (2.0 * stream.uniform() - 1.0) as f32).collect(), *dim)
+            }
+            Law::Items(items) => {
+                let drawn: Vec<usize> = (0..n).map(|_| stream.below(items.len())).collect();
+                items.select(&drawn)
+            }
+        }
+    }
+
+    /// At most `n` different items that stand for the law in sums: of a cube more evenly spread than independent draws.
+    ///
+    /// In a cube they are a Kronecker sequence with a random shift. Its steps are the powers of `1 / g`, `g^(dim + 1) = g + 1`
+    /// (the generalised golden ratio). Sums over the points come closer to integrals over the cube, so a fit loses less off
+    /// its anchors: measured at 2000 anchors of the 2-D Gaussian kernel, see `CHANGELOG.md`.
+    pub(crate) fn spread(&self, n: usize, stream: &mut Stream) -> Result<Features> {
+        match self {
+            Law::Cube { dim } => {
+                let root = (0..64).fold(2.0, |g: f64, _| (1.0 + g).powf(1.0 / (*dim as f64 + 1.0)));
+                let steps: Vec<f64> = (1..=*dim).map(|j| root.powi(-(j as i32))).collect();
+                let shift: Vec<f64> = (0..*dim).map(|_| stream.uniform()).collect();
+                let point = |k: usize, j: usize| (2.0 * (shift[j] + (k + 1) as f64 * steps[j]).fract() - 1.0) as f32;
+                Features::dense((0..n * dim).map(|at| point(at / dim, at % dim)).collect(), *dim)
+            }
+            Law::Items(items) => items.select(&stream.choose(items.len(), n)),
+        }
+    }
+}

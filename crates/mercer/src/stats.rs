@@ -1,0 +1,1 @@
+//! Exact confidence statements of statistics: binomial tails, quantiles, intervals for means.

@@ -1,0 +1,1 @@
+//! Every theorem as a claim with a prediction and a measurement.
