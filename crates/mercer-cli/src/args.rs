@@ -143,7 +143,7 @@ pub(crate) struct EvaluateArgs {
     /// Evaluate only the pairs of one split
     #[arg(long, value_enum, value_name = "SPLIT")]
     pub(crate) only: Option<SplitName>,
-    /// Exit with code 3 if the root mean square error is above this (.05 in the relation's units, or 5%)
+    /// Exit with code 3 if the error is above this: .05 (RMS), 5% (relative RMS), q95:.05 (of 95 % of the pairs), sup:.05 (largest)
     #[arg(long, value_name = "E")]
     pub(crate) error: Option<String>,
     /// Threads [default: all cores]

@@ -132,6 +132,11 @@ pub(crate) fn evaluate(arguments: &EvaluateArgs, console: &mut Console<'_>) -> R
     let met = goal.map(|goal| match goal {
         Target::Absolute(error) => all.rmse <= error,
         Target::Relative(share) => all.relative_rmse <= share,
+        Target::Sup(error) => all.max <= error,
+        Target::Quantile { share, error } => {
+            let within = chosen.iter().filter(|&&p| (scores[p] - f64::from(value[p])).abs() <= error).count();
+            within as f64 >= share * chosen.len() as f64
+        }
     });
     let mut text = describe::summaries(&populations);
     text += &format!(

@@ -86,7 +86,7 @@ settings! {
     /// Embedding dimension [default: the knee of the held-out error]
     #[arg(long, value_name = "D", conflicts_with = "error")]
     dim: usize,
-    /// Choose the smallest dimension with this held-out error: .05 in the relation's units, or 5% relative
+    /// Choose the smallest dimension with this held-out error: .05 (RMS), 5% (relative RMS), q95:.05 (of 95 % of the pairs), sup:.05 (largest; kernels)
     #[arg(long, value_name = "E")]
     error: String,
     /// Hidden units of each tower [default: by the size of the data]
@@ -207,19 +207,30 @@ impl FitSettings {
     }
 }
 
-/// Reads a target error: `.05` in the relation's units, `5%` relative.
+/// What `--error` accepts, for messages.
+const ERROR_FORMS: &str = "positive: a root mean square in the relation's units (.05), relative to the values' root mean square (5%), \
+                           a share of the pairs (q95:.05), or the largest error of a function (sup:.05)";
+
+/// Reads a target error: `.05` root mean square in the relation's units, `5%` relative, `q95:.05` of 95 % of the pairs, `sup:.05`
+/// of all.
 pub(crate) fn target(text: &str) -> Result<Target, Failure> {
-    let wrong = || {
-        let what = "a positive number in the relation's units (.05) or a relative error (5%)";
-        Failure::usage(format!("--error must be {what}, got '{text}'"))
+    let wrong = || Failure::usage(format!("--error must be {ERROR_FORMS}, got '{text}'"));
+    let positive = |text: &str| match text.trim().parse::<f64>() {
+        Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
+        _ => Err(wrong()),
     };
-    let (number, relative) = match text.trim().strip_suffix('%') {
-        Some(number) => (number, true),
-        None => (text.trim(), false),
-    };
-    let value: f64 = number.trim().parse().map_err(|_| wrong())?;
-    if !(value.is_finite() && value > 0.0) {
-        return Err(wrong());
+    if let Some(number) = text.trim().strip_suffix('%') {
+        return Ok(Target::Relative(positive(number)? / 100.0));
     }
-    Ok(if relative { Target::Relative(value / 100.0) } else { Target::Absolute(value) })
+    match text.trim().split_once(':') {
+        None => Ok(Target::Absolute(positive(text)?)),
+        Some(("sup", error)) => Ok(Target::Sup(positive(error)?)),
+        Some((share, error)) => {
+            let percent = positive(share.strip_prefix('q').ok_or_else(wrong)?)?;
+            if percent >= 100.0 {
+                return Err(wrong());
+            }
+            Ok(Target::Quantile { share: percent / 100.0, error: positive(error)? })
+        }
+    }
 }

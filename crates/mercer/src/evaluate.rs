@@ -147,6 +147,30 @@ impl Scorer {
     }
 }
 
+/// What of many absolute errors counts, where it is not their mean square.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Measure {
+    /// The smallest error that this share of them does not exceed.
+    Quantile(f64),
+    /// The largest.
+    Largest,
+}
+
+impl Measure {
+    /// The measure of the errors' sizes, or 0 of none.
+    pub(crate) fn of(self, errors: impl Iterator<Item = f64>) -> f64 {
+        match self {
+            Measure::Largest => errors.fold(0.0, |most, e| most.max(e.abs())),
+            Measure::Quantile(share) => {
+                let mut sizes: Vec<f64> = errors.map(f64::abs).collect();
+                let at = (share * sizes.len() as f64).ceil() as usize;
+                let at = at.clamp(1, sizes.len().max(1)) - 1;
+                if sizes.is_empty() { 0.0 } else { *sizes.select_nth_unstable_by(at, f64::total_cmp).1 }
+            }
+        }
+    }
+}
+
 /// Errors on pairs, also of the model cut to smaller dimensions.
 pub(crate) struct PairErrors<'a> {
     scorer: Scorer,
@@ -196,6 +220,24 @@ impl<'a> PairErrors<'a> {
             }
         }
         squares.iter().enumerate().map(|(i, s)| (i + 1, (s / total).sqrt())).collect()
+    }
+
+    /// The measure of the errors of the model cut to 1, 2, ... coordinates; weights do not count.
+    pub(crate) fn measures(&self, measure: Measure) -> Vec<f64> {
+        let chunk = self.pairs.chunk();
+        let product = |p: usize, k: usize| {
+            let (x, y) = (chunk.x[p] as usize, chunk.y[p] as usize);
+            let at = |items: &[f32], i: usize| f64::from(items[i * self.scorer.width + k]);
+            at(&self.scorer.queries, x) * at(&self.scorer.keys, y)
+        };
+        let mut scores = vec![0.0; self.pairs.len()];
+        (0..self.scorer.width)
+            .map(|k| {
+                scores.par_iter_mut().enumerate().for_each(|(p, score)| *score += product(p, k));
+                let error = |(p, &score): (usize, &f64)| self.scorer.link.apply(score) - f64::from(chunk.value[p]);
+                measure.of(scores.iter().enumerate().map(error))
+            })
+            .collect()
     }
 }
 

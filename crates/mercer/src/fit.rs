@@ -59,13 +59,38 @@ impl Choice {
     }
 }
 
-/// An error that a model shall stay below, in held-out root mean square.
+/// An error on held-out pairs that a model shall stay below.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Target {
-    /// In the relation's units.
+    /// Root mean square, in the relation's units.
     Absolute(f64),
-    /// Relative to the root mean square of the values.
+    /// Root mean square, relative to the root mean square of the values.
     Relative(f64),
+    /// The error of a share of the pairs, in the relation's units.
+    Quantile {
+        /// The share, between 0 and 1.
+        share: f64,
+        /// What its errors shall stay below.
+        error: f64,
+    },
+    /// The largest error, in the relation's units; for relations that can be asked.
+    Sup(f64),
+}
+
+impl Target {
+    fn check(&self) -> Result<()> {
+        let (Target::Absolute(error) | Target::Relative(error) | Target::Quantile { error, .. } | Target::Sup(error)) =
+            *self;
+        if !(error > 0.0 && error.is_finite()) {
+            return Err(Error::parameter("target error", "a positive number", error));
+        }
+        match self {
+            Target::Quantile { share, .. } if !(*share > 0.0 && *share < 1.0) => {
+                Err(Error::parameter("share of the pairs", "between 0 and 1", share))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// How the embedding dimension is chosen.
@@ -131,6 +156,17 @@ pub struct Options {
 }
 
 impl Options {
+    /// Refuses a target in a norm that observed pairs cannot show.
+    fn check_observed(&self) -> Result<()> {
+        match self.dimension {
+            Dimension::Target(Target::Sup(error)) => {
+                let expected = "a root mean square or a quantile: a largest error is for relations that can be asked";
+                Err(Error::parameter("target error", expected, format!("sup:{error}")))
+            }
+            _ => self.check(),
+        }
+    }
+
     /// Refuses options that no fit can follow.
     fn check(&self) -> Result<()> {
         const MOST: usize = 1 << 16;
@@ -138,6 +174,9 @@ impl Options {
             if let Some(value) = value.filter(|v| !(1..=MOST).contains(v)) {
                 return Err(Error::parameter(name, format!("from 1 to {MOST}"), value));
             }
+        }
+        if let Dimension::Target(target) = self.dimension {
+            target.check()?;
         }
         match self.effort {
             Effort::Seconds(seconds) if !(seconds > 0.0 && seconds.is_finite()) => {
@@ -182,6 +221,17 @@ pub struct CurvePoint {
     pub rmse: f64,
 }
 
+/// Held-out error of one dimension with one ridge: sizes compared without their ridges mislead.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SizePoint {
+    /// Dimension.
+    pub dim: usize,
+    /// Ridge, in the fit's own units.
+    pub ridge: f64,
+    /// Root mean square error on held-out pairs.
+    pub rmse: f64,
+}
+
 /// A fitted model and how it came about.
 #[derive(Clone, Debug)]
 pub struct Fit {
@@ -199,6 +249,8 @@ pub struct Fit {
     pub target_met: Option<bool>,
     /// Held-out error of the model cut to each dimension up to the largest one tried.
     pub curve: Vec<CurvePoint>,
+    /// Held-out error for each ridge and dimension compared; empty where the ridge only steadies the arithmetic.
+    pub sizes: Vec<SizePoint>,
     /// What the held-out error is measured on.
     pub held_out_pairs: String,
     /// Every choice, in order.

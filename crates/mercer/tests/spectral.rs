@@ -307,6 +307,35 @@ fn two_components_share_their_towers() {
     assert!(own >= floor && own < 1.1 * floor, "{own} against {floor}");
 }
 
+#[test]
+fn other_norms_choose_the_smallest_dimension_that_meets_them() {
+    let kernel = Kernel::gaussian(0.5).unwrap();
+    let at = |target: Target| fit_cube(&kernel, 1, &Options { dimension: Dimension::Target(target), ..small(0) });
+    let dims: Vec<usize> = [Target::Absolute(1e-3), Target::Quantile { share: 0.99, error: 1e-3 }, Target::Sup(1e-3)]
+        .map(at)
+        .iter()
+        .map(|f| f.encoder.dim())
+        .collect();
+    assert!(dims[0] <= dims[1] && dims[1] <= dims[2], "{dims:?}");
+    // The largest error is at the ends of the interval: a grid that holds them sees it, and one coordinate less misses it.
+    let grid = Features::dense((0..301).map(|i| -1.0 + i as f32 / 150.0).collect(), 1).unwrap();
+    let exact = values(&kernel, 0, &grid, &grid);
+    let largest = |model: &DualEncoder| {
+        let own = model.block(0, &grid.rows(), &grid.rows()).unwrap();
+        own.iter().zip(&exact).fold(0f64, |most, (a, b)| most.max((a - b).abs()))
+    };
+    let fit = at(Target::Sup(1e-3));
+    assert_eq!(fit.target_met, Some(true));
+    assert!(largest(&fit.encoder) <= 1.02e-3, "{:e}", largest(&fit.encoder));
+    assert!(largest(&fit.encoder.truncate(dims[2] - 1).unwrap()) > 1e-3);
+    let missed = fit_cube(&kernel, 1, &Options { dimension: Dimension::Target(Target::Sup(1e-12)), ..small(0) });
+    assert_eq!((missed.target_met, missed.encoder.dim()), (Some(false), 49));
+    for target in [Target::Sup(-1.0), Target::Absolute(f64::NAN), Target::Quantile { share: 1.0, error: 0.1 }] {
+        let options = Options { dimension: Dimension::Target(target), ..small(0) };
+        assert!(spectral(&kernel, Law::Cube { dim: 1 }, None, &options, &Silent).is_err(), "{target:?}");
+    }
+}
+
 fn refusal(relation: &dyn Relation, queries: Law<'_>, keys: Option<Law<'_>>, options: &Options) -> mercer::Error {
     spectral(relation, queries, keys, options, &Silent).unwrap_err()
 }

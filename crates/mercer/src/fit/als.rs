@@ -12,7 +12,7 @@ use crate::evaluate::PairErrors;
 use crate::fit::dimension::choose;
 use crate::fit::grouped::Grouped;
 use crate::fit::observed::{Loaded, Table, check};
-use crate::fit::{Choice, CurvePoint, Dimension, Effort, Fit, Options, Outcome, Progress, ids};
+use crate::fit::{Choice, CurvePoint, Dimension, Effort, Fit, Options, Outcome, Progress, SizePoint, ids};
 use crate::linalg::{Matrix, cholesky};
 use crate::relation::Pairs;
 use crate::seed::Seed;
@@ -87,7 +87,7 @@ pub fn factorise(table: Table<'_>, options: &Options, progress: &dyn Progress) -
 
 fn factorise_loaded(table: Loaded<'_>, options: &Options, progress: &dyn Progress) -> Result<Fit> {
     check(&table)?;
-    options.check()?;
+    options.check_observed()?;
     if options.class.is_some_and(|c| c != Class::Asymmetric) {
         return Err(Error::parameter("class", "asymmetric for observed pairs of ids", "a symmetric one"));
     }
@@ -105,12 +105,14 @@ fn factorise_loaded(table: Loaded<'_>, options: &Options, progress: &dyn Progres
         |&dim: &usize| [true, false].into_iter().filter(move |offsets| !offsets || dim >= 2).map(move |o| (dim, o));
     let trials: Vec<(usize, bool)> = dims.iter().flat_map(forms).collect();
     let mut best: Option<(f64, Trial, crate::DualEncoder)> = None;
+    let mut sizes = Vec::new();
     progress.stage("alternating least squares");
     for (i, &(dim, offsets)) in trials.iter().enumerate() {
         for ridge in RIDGES {
             let trial = Trial { dim, offsets, ridge };
             let model = run(&table, table.train, trial, rounds, options.seed)?;
             let error = PairErrors::new(&model, table.queries, table.keys, table.valid)?.rmse();
+            sizes.push(SizePoint { dim, ridge, rmse: error });
             if best.as_ref().is_none_or(|b| error < b.0) {
                 best = Some((error, trial, model));
             }
@@ -124,7 +126,7 @@ fn factorise_loaded(table: Loaded<'_>, options: &Options, progress: &dyn Progres
     let errors = PairErrors::new(&model, table.queries, table.keys, table.valid)?;
     let curve: Vec<CurvePoint> = errors.curve().into_iter().map(|(dim, rmse)| CurvePoint { dim, rmse }).collect();
     let wish = if options.dimension == Dimension::Knee { Dimension::Fixed(trial.dim) } else { options.dimension };
-    let mut chosen = choose(&curve, wish, errors.scale());
+    let mut chosen = choose(&curve, wish, errors.scale(), |m| Ok(errors.measures(m)))?;
     if options.dimension == Dimension::Knee {
         chosen.choice.reason =
             format!("lowest held-out error of {} dimensions, each with its ridge and form", dims.len());
@@ -138,6 +140,7 @@ fn factorise_loaded(table: Loaded<'_>, options: &Options, progress: &dyn Progres
         held_out_relative: chosen.relative,
         target_met: chosen.met,
         curve,
+        sizes,
         held_out_pairs: format!("{} pairs of known items", table.valid.len()),
         choices,
     })

@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use crate::encoder::{Class, DualEncoder};
 use crate::error::{Error, Result};
+use crate::evaluate::Measure;
 use crate::fit::closed::{Basis, Cores, assemble, leading, solve};
 use crate::fit::dimension::{Chosen, choose};
 use crate::fit::hidden::{Hidden, Inputs, Proposal, proposals};
 use crate::fit::polish::{CHECK, Limits, Polish, Targets};
-use crate::fit::{Choice, CurvePoint, Dimension, Effort, Fit, Options, Outcome, Progress};
+use crate::fit::{Choice, CurvePoint, Dimension, Effort, Fit, Options, Outcome, Progress, Target};
 use crate::linalg::{Matrix, eigen, qr, svd};
 use crate::parallel::both;
 use crate::rows::Features;
@@ -132,16 +133,20 @@ pub(crate) fn fit_blocks(problem: &Problem, options: &Options, progress: &dyn Pr
         let problem = "every held-out value is zero, so no error can be measured";
         return Err(Error::data(problem, "bring more items or pairs, or items that have some"));
     }
-    let Chosen { dim, rmse, relative, met, choice } = choose(&curve, options.dimension, scale);
+    let measures = |measure| problem.measures(&solved, measure);
+    let Chosen { dim, rmse, relative, met, choice } = choose(&curve, options.dimension, scale, measures)?;
     choices.push(choice);
+    let whole = matches!(options.dimension, Dimension::Target(Target::Sup(_)));
     Ok(Fit {
-        encoder: if dim < largest { solved.truncate(dim)? } else { solved },
+        // A largest error is sought elsewhere than on the held-out anchors: `spectral` cuts.
+        encoder: if dim < largest && !whole { solved.truncate(dim)? } else { solved },
         outcome: if converged { Outcome::Converged } else { Outcome::StepLimit },
         steps,
         held_out_rmse: rmse,
         held_out_relative: relative,
         target_met: met,
         curve,
+        sizes: Vec::new(),
         held_out_pairs: format!(
             "{} new queries times {} new keys",
             problem.queries.valid.len(),
@@ -449,6 +454,26 @@ impl Problem {
         });
         let point = |(i, sum): (usize, &f64)| CurvePoint { dim: i + 1, rmse: (sum / count.max(1) as f64).sqrt() };
         Ok(squares.iter().enumerate().map(point).collect())
+    }
+
+    /// The measure of the held-out errors of `model` cut to 1, 2, ... coordinates.
+    fn measures(&self, model: &DualEncoder, measure: Measure) -> Result<Vec<f64>> {
+        let (x, y) = (&self.queries.valid, &self.keys.as_ref().unwrap_or(&self.queries).valid);
+        let (q, k) = (model.embed_queries(&x.rows())?, model.embed_keys(&y.rows())?);
+        let (dim, width) = (model.dim(), model.components() * model.dim());
+        let mut errors = Vec::new();
+        self.for_each_held_out(|_, _, _, value| errors.push(-value));
+        Ok((0..dim)
+            .map(|c| {
+                let mut own = errors.iter_mut();
+                self.for_each_held_out(|l, i, j, _| {
+                    if let Some(error) = own.next() {
+                        *error += f64::from(q[i * width + l * dim + c]) * f64::from(k[j * width + l * dim + c]);
+                    }
+                });
+                measure.of(errors.iter().copied())
+            })
+            .collect())
     }
 
     pub(crate) fn held_out(&self, model: &DualEncoder) -> Result<HeldOut> {

@@ -95,7 +95,7 @@ pub fn complete(table: Complete<'_>, options: &Options, progress: &dyn Progress)
     let (queries, keys) = (all_items(table.queries)?, table.keys.map(all_items).transpose()?);
     let (pairs, Complete { absent, fitted, .. }) = (all_pairs(table.pairs)?, table);
     let table = Loaded { queries: &queries, keys: keys.as_deref(), pairs: &pairs, absent, fitted };
-    options.check()?;
+    options.check_observed()?;
     table.pairs.check_items(table.queries.len(), table.keys.unwrap_or(table.queries).len())?;
     let cells = Cells::new(table.pairs);
     if cells.0.values().all(|v| *v == f64::from(table.absent)) {
@@ -251,7 +251,10 @@ fn fit_ids(table: &Loaded<'_>, cells: &Cells, options: &Options, progress: &dyn 
         let listed: f64 = cells.0.values().map(|v| v * v).sum();
         ((listed + absent * absent * ((n * m) as f64 - cells.0.len() as f64)) / (n * m) as f64).sqrt()
     };
-    let mut chosen = choose(&curve, options.dimension, scale);
+    let mut chosen = choose(&curve, options.dimension, scale, |_| {
+        let expected = "a root mean square: every pair of an id table is fitted, so none is held out for a quantile";
+        Err(Error::parameter("target error", expected, "a quantile"))
+    })?;
     let mut fit = Fit {
         encoder: full.truncate(chosen.dim)?,
         outcome: Outcome::Converged,
@@ -260,6 +263,7 @@ fn fit_ids(table: &Loaded<'_>, cells: &Cells, options: &Options, progress: &dyn 
         held_out_relative: chosen.relative,
         target_met: chosen.met,
         curve,
+        sizes: Vec::new(),
         held_out_pairs: format!("all {n} x {m} pairs, fitted ones: an id table has no features for new items"),
         choices,
     };

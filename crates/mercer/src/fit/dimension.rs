@@ -1,5 +1,7 @@
 //! The embedding dimension: the held-out error of a model cut to each dimension, and the choice from it.
 
+use crate::error::Result;
+use crate::evaluate::Measure;
 use crate::fit::{Choice, CurvePoint, Dimension, Target};
 
 /// The dimension and its held-out error.
@@ -12,19 +14,31 @@ pub(crate) struct Chosen {
     pub(crate) choice: Choice,
 }
 
-/// Chooses from the curve of a model at the largest dimension.
-pub(crate) fn choose(curve: &[CurvePoint], wish: Dimension, scale: f64) -> Chosen {
+/// Chooses from the curve of a model at the largest dimension; `measures` gives another measure of the same errors.
+pub(crate) fn choose(
+    curve: &[CurvePoint],
+    wish: Dimension,
+    scale: f64,
+    measures: impl FnOnce(Measure) -> Result<Vec<f64>>,
+) -> Result<Chosen> {
     let largest = curve[curve.len() - 1];
+    let rmse = || Ok(curve.iter().map(|p| p.rmse).collect());
     let (point, met, reason) = match wish {
         Dimension::Fixed(_) => (largest, None, "as asked".into()),
         Dimension::Target(target) => {
-            let limit = match target {
-                Target::Absolute(error) => error,
-                Target::Relative(share) => share * scale,
+            let (limit, name, errors) = match target {
+                Target::Absolute(error) => (error, "held-out error".into(), rmse()),
+                Target::Relative(share) => (share * scale, "held-out error".into(), rmse()),
+                Target::Quantile { share, error } => (
+                    error,
+                    format!("held-out error of {} % of the pairs", 100.0 * share),
+                    measures(Measure::Quantile(share)),
+                ),
+                Target::Sup(error) => (error, "largest held-out error".into(), measures(Measure::Largest)),
             };
-            match curve.iter().find(|p| p.rmse <= limit) {
-                Some(p) => (*p, Some(true), format!("the smallest with held-out error at most {limit:.3e}")),
-                None => (largest, Some(false), format!("no dimension up to it reaches held-out error {limit:.3e}")),
+            match curve.iter().zip(errors?).find(|(_, error)| *error <= limit) {
+                Some((p, _)) => (*p, Some(true), format!("the smallest with {name} at most {limit:.3e}")),
+                None => (largest, Some(false), format!("no dimension up to it reaches {name} {limit:.3e}")),
             }
         }
         Dimension::Knee => {
@@ -33,7 +47,7 @@ pub(crate) fn choose(curve: &[CurvePoint], wish: Dimension, scale: f64) -> Chose
         }
     };
     let choice = Choice::new("dimension", point.dim, reason);
-    Chosen { dim: point.dim, rmse: point.rmse, relative: point.rmse / scale, met, choice }
+    Ok(Chosen { dim: point.dim, rmse: point.rmse, relative: point.rmse / scale, met, choice })
 }
 
 /// The point farthest below the chord of log error against dimension, up to the lowest error.
@@ -67,14 +81,22 @@ mod tests {
         assert!((27..=29).contains(&flat), "{flat}");
     }
 
+    /// The largest error is three times the root mean square, at every dimension.
+    fn other(measure: Measure) -> Result<Vec<f64>> {
+        assert_eq!(measure, Measure::Largest);
+        Ok((1..=64).map(|d| 3.0 / f64::from(d)).collect())
+    }
+
     #[test]
     fn a_target_takes_the_smallest_dimension_or_says_that_there_is_none() {
         let curve = curve(|d| 1.0 / d as f64);
-        let chosen = choose(&curve, Dimension::Target(Target::Absolute(0.05)), 2.0);
+        let chosen = choose(&curve, Dimension::Target(Target::Absolute(0.05)), 2.0, other).unwrap();
         assert_eq!((chosen.dim, chosen.met), (20, Some(true)));
-        let chosen = choose(&curve, Dimension::Target(Target::Relative(0.05)), 2.0);
+        let chosen = choose(&curve, Dimension::Target(Target::Relative(0.05)), 2.0, other).unwrap();
         assert_eq!((chosen.dim, chosen.met), (10, Some(true)));
-        let chosen = choose(&curve, Dimension::Target(Target::Absolute(0.001)), 2.0);
+        let chosen = choose(&curve, Dimension::Target(Target::Sup(0.1)), 2.0, other).unwrap();
+        assert_eq!((chosen.dim, chosen.met), (30, Some(true)));
+        let chosen = choose(&curve, Dimension::Target(Target::Absolute(0.001)), 2.0, other).unwrap();
         assert_eq!((chosen.dim, chosen.met), (64, Some(false)));
     }
 }

@@ -13,7 +13,7 @@ use crate::fit::closed::leading;
 use crate::fit::dimension::{Chosen, choose};
 use crate::fit::features::{FeatureMap, candidates};
 use crate::fit::grouped::Grouped;
-use crate::fit::{Choice, CurvePoint, Dimension, Effort, Fit, Options, Outcome, Progress};
+use crate::fit::{Choice, CurvePoint, Dimension, Effort, Fit, Options, Outcome, Progress, SizePoint};
 use crate::linalg::{Matrix, eigen, svd};
 use crate::relation::{PairSource, Pairs, all_pairs};
 use crate::rows::{Features, ItemSource, all_items};
@@ -209,7 +209,7 @@ pub fn observed(table: Table<'_>, options: &Options, progress: &dyn Progress) ->
 
 fn fit_loaded(table: Loaded<'_>, options: &Options, progress: &dyn Progress) -> Result<Fit> {
     check(&table)?;
-    options.check()?;
+    options.check_observed()?;
     if table.keys.is_some() && options.class.is_some_and(|c| c != Class::Asymmetric) {
         return Err(Error::parameter("class", "asymmetric for two different sets of items", "a symmetric one"));
     }
@@ -227,11 +227,13 @@ fn fit_loaded(table: Loaded<'_>, options: &Options, progress: &dyn Progress) -> 
         _ => LARGEST.min(rank),
     };
     let class = choose_class(&work, options, largest, iterations, &mut choices)?;
-    let (model, core) = choose_ridge(&work, class, largest, iterations, &mut choices)?;
+    let mut sizes = Vec::new();
+    let (model, core) = choose_ridge(&work, class, largest, iterations, &mut choices, &mut sizes)?;
     progress.stage("dimension");
     let errors = PairErrors::new(&model, table.queries, table.keys, table.valid)?;
     let curve: Vec<CurvePoint> = errors.curve().into_iter().map(|(dim, rmse)| CurvePoint { dim, rmse }).collect();
-    let Chosen { dim, rmse, relative, met, choice } = choose(&curve, options.dimension, errors.scale());
+    let Chosen { dim, rmse, relative, met, choice } =
+        choose(&curve, options.dimension, errors.scale(), |m| Ok(errors.measures(m)))?;
     choices.push(choice);
     Ok(Fit {
         encoder: if dim < largest { model.truncate(dim)? } else { model },
@@ -241,6 +243,7 @@ fn fit_loaded(table: Loaded<'_>, options: &Options, progress: &dyn Progress) -> 
         held_out_relative: relative,
         target_met: met,
         curve,
+        sizes,
         held_out_pairs: format!("{} pairs", table.valid.len()),
         choices,
     })
@@ -384,16 +387,22 @@ fn choose_ridge(
     dim: usize,
     iterations: usize,
     choices: &mut Vec<Choice>,
+    sizes: &mut Vec<SizePoint>,
 ) -> Result<(DualEncoder, Core)> {
+    let mut error = |model: &DualEncoder, ridge: f64| -> Result<f64> {
+        let errors = PairErrors::new(model, work.table.queries, work.table.keys, work.table.valid)?;
+        sizes.extend(errors.curve().into_iter().map(|(dim, rmse)| SizePoint { dim, ridge, rmse }));
+        Ok(sizes[sizes.len() - 1].rmse)
+    };
     let model = work.cut(&core, class, dim)?;
-    let first = work.error(&model)?;
+    let first = error(&model, RIDGES[0])?;
     let mut best = (first, RIDGES[0], model, core);
     for ridge in &RIDGES[1..] {
         let core = work.core(work.table.train, class, *ridge, iterations);
         let other = work.cut(&core, class, dim)?;
-        let error = work.error(&other)?;
-        if error < best.0 && error < CLEARLY * first {
-            best = (error, *ridge, other, core);
+        let held_out = error(&other, *ridge)?;
+        if held_out < best.0 && held_out < CLEARLY * first {
+            best = (held_out, *ridge, other, core);
         }
     }
     let reason = match best.1 == RIDGES[0] {

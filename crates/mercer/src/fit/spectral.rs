@@ -1,12 +1,17 @@
 //! Relations that can be asked.
 
-use crate::encoder::Class;
+use crate::encoder::{Class, DualEncoder};
 use crate::error::{Error, Result};
+use crate::evaluate::Measure;
 use crate::fit::block::{Anchors, Blocks, Problem, fit_blocks};
-use crate::fit::{Choice, Dimension, Fit, Options, Progress};
+use crate::fit::dimension::choose;
+use crate::fit::{Choice, Dimension, Fit, Options, Progress, Target};
+use crate::linalg::Matrix;
 use crate::relation::{Law, Relation, ask_block};
-use crate::seed::Stream;
+use crate::rows::Features;
+use crate::seed::{Seed, Stream};
 use crate::spectrum::Energy;
+use crate::wide::add_scaled;
 
 /// Anchors a side, fitted and held out.
 const ANCHORS: [usize; 2] = [2000, 600];
@@ -89,7 +94,62 @@ pub fn spectral(
         .collect::<Result<_>>()?;
     let mut fit = fit_blocks(&Problem { class, queries: x, keys: y, blocks }, options, progress)?;
     fit.choices.insert(0, choice);
+    if let Dimension::Target(target @ Target::Sup(_)) = options.dimension {
+        cut_to_largest_error(&mut fit, relation, [queries, keys.unwrap_or(queries)], target, seed)?;
+    }
     Ok(fit)
+}
+
+/// Points a side among which the largest error is sought.
+const COVER: usize = 1000;
+
+/// Cuts a model of the largest dimension to the smallest whose largest error on a cover of the law meets the target.
+fn cut_to_largest_error(
+    fit: &mut Fit,
+    relation: &dyn Relation,
+    laws: [Law<'_>; 2],
+    target: Target,
+    seed: Seed,
+) -> Result<()> {
+    let x = laws[0].cover(COVER, &mut seed.stream("query cover"))?;
+    let y = laws[1].cover(COVER, &mut seed.stream("key cover"))?;
+    let scale = fit.held_out_rmse / fit.held_out_relative;
+    let values: Vec<Matrix> =
+        (0..relation.components()).map(|l| ask_block(relation, l, &x, &y)).collect::<Result<_>>()?;
+    let measures = |measure| largest_errors(&fit.encoder, &values, &x, &y, measure);
+    let chosen = choose(&fit.curve, Dimension::Target(target), scale, measures)?;
+    let place = fit.choices.iter().position(|c| c.what == chosen.choice.what);
+    if let Some(choice) = place.and_then(|at| fit.choices.get_mut(at)) {
+        *choice = chosen.choice;
+        choice.reason += &format!(", sought on {} x {} points with faces and corners", x.len(), y.len());
+    }
+    fit.encoder = fit.encoder.truncate(chosen.dim)?;
+    (fit.held_out_rmse, fit.held_out_relative, fit.target_met) = (chosen.rmse, chosen.relative, chosen.met);
+    Ok(())
+}
+
+/// The measure of the errors on all pairs of `x` and `y`, for the model cut to 1, 2, ... coordinates.
+fn largest_errors(
+    model: &DualEncoder,
+    values: &[Matrix],
+    x: &Features,
+    y: &Features,
+    measure: Measure,
+) -> Result<Vec<f64>> {
+    let (q, k) = (model.embed_queries(&x.rows())?, model.embed_keys(&y.rows())?);
+    let (dim, width) = (model.dim(), model.components() * model.dim());
+    let mut errors: Vec<Matrix> = values.to_vec();
+    Ok((0..dim)
+        .map(|c| {
+            for (l, error) in errors.iter_mut().enumerate() {
+                let keys: Vec<f64> = (0..y.len()).map(|j| k[j * width + l * dim + c].into()).collect();
+                for i in 0..x.len() {
+                    add_scaled(error.column_mut(i), -f64::from(q[i * width + l * dim + c]), &keys);
+                }
+            }
+            measure.of(errors.iter().flat_map(|e| e.data().iter().copied()))
+        })
+        .collect())
 }
 
 fn class(relation: &dyn Relation, law: Law<'_>, two_sets: bool, options: &Options) -> Result<(Class, Choice)> {

@@ -30,6 +30,23 @@ impl Law<'_> {
         }
     }
 
+    /// Items among which a largest error is sought: of a cube also its faces, edges and corners, where fits err most.
+    pub(crate) fn cover(&self, n: usize, stream: &mut Stream) -> Result<Features> {
+        let at = |i: usize| -1.0 + 2.0 * i as f64 / (n.max(2) - 1) as f64;
+        match self {
+            Law::Cube { dim: 1 } => Features::dense((0..n).map(|i| at(i) as f32).collect(), 1),
+            Law::Cube { dim } => {
+                let mut draw = || match 4.0 * stream.uniform() {
+                    u if u < 1.0 => -1.0,
+                    u if u < 2.0 => 1.0,
+                    u => u - 3.0,
+                };
+                Features::dense((0..n * dim).map(|_| draw() as f32).collect(), *dim)
+            }
+            Law::Items(_) => self.spread(n, stream),
+        }
+    }
+
     /// At most `n` different items that stand for the law in sums: of a cube more evenly spread than independent draws.
     ///
     /// In a cube they are a Kronecker sequence with a random shift. Its steps are the powers of `1 / g`, `g^(dim + 1) = g + 1`
