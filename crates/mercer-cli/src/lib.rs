@@ -12,6 +12,7 @@ mod output;
 mod predict;
 mod search;
 mod settings;
+mod source;
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -3,80 +3,37 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use mercer::Class;
 use mercer::fit::{Dimension, Effort, Method, Options, Target};
-use mercer::{Class, Seed};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
+use crate::source::{SourceSettings, clash};
 
-/// Declares the settings once: as flags, as keys of the file, and as the merge of the two.
+/// Declares settings once: as flags, as keys of the file, and as the merge of the two.
 macro_rules! settings {
-    ($($(#[$meta:meta])* $field:ident: $type:ty,)*) => {
-        /// What a fit can be told; everything left open is chosen from the data.
+    ($(#[$about:meta])* $name:ident $(with $part:ident: $part_type:ty,)? { $($(#[$meta:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$about])*
         #[derive(Args, Clone, Debug, Default, Deserialize, Serialize)]
-        #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-        pub(crate) struct FitSettings {
+        #[serde(default, rename_all = "kebab-case")]
+        pub(crate) struct $name {
+            $(#[command(flatten)] #[serde(flatten, skip_deserializing)] pub(crate) $part: $part_type,)?
             $($(#[$meta])* #[serde(skip_serializing_if = "Option::is_none")] pub(crate) $field: Option<$type>,)*
         }
 
-        impl FitSettings {
+        impl $name {
             /// These settings, with those of `file` where these are silent.
-            fn or(self, file: FitSettings) -> FitSettings {
-                FitSettings { $($field: self.$field.or(file.$field),)* }
+            pub(crate) fn or(self, file: $name) -> $name {
+                $name { $($part: self.$part.or(file.$part),)? $($field: self.$field.or(file.$field),)* }
             }
         }
     };
 }
+pub(crate) use settings;
 
 settings! {
-    /// Table of pairs (Parquet or CSV); `-` reads standard input
-    #[arg(value_name = "PAIRS")]
-    pairs: PathBuf,
-    /// Table of the items of both sides
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["queries", "keys"])]
-    items: PathBuf,
-    /// Table of the query items
-    #[arg(long, value_name = "FILE", requires = "keys")]
-    queries: PathBuf,
-    /// Table of the key items
-    #[arg(long, value_name = "FILE", requires = "queries")]
-    keys: PathBuf,
-    /// Feature columns; `id` learns an embedding for each item [default: vectors and sets, else numbers and categories, else text]
-    #[arg(long, value_name = "COL,..", value_delimiter = ',')]
-    features: Vec<String>,
-    /// Kind of a feature column: set, set=2048, vector, text, category, number, id (repeatable)
-    #[arg(long, value_name = "COL:KIND")]
-    feature: Vec<String>,
-    /// Column of names for people [default: name or title]
-    #[arg(long, value_name = "COL")]
-    name: String,
-    /// Column of the query side
-    #[arg(long, value_name = "COL")]
-    x: String,
-    /// Column of the key side
-    #[arg(long, value_name = "COL")]
-    y: String,
-    /// Column of the value
-    #[arg(long, value_name = "COL")]
-    value: String,
-    /// Column of positive weights [default: weight]
-    #[arg(long, value_name = "COL")]
-    weight: String,
-    /// Value of every pair that is not listed (0 for "is not")
-    #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
-    absent: f32,
-    /// Column that says train, valid or test [default: split; `none` honours no column]
-    #[arg(long, value_name = "COL")]
-    split: String,
-    /// Learn a kernel instead of a table, such as gaussian:0.5
-    #[arg(long, value_name = "KERNEL", conflicts_with_all = ["pairs", "items", "queries", "keys", "absent"])]
-    kernel: String,
-    /// Where the kernel is learned: cube:d is [-1,1]^d
-    #[arg(long, value_name = "cube:D", requires = "kernel", conflicts_with = "points")]
-    domain: String,
-    /// Table of points on which the kernel is learned
-    #[arg(long, value_name = "FILE", requires = "kernel")]
-    points: PathBuf,
+    /// What a fit can be told; everything left open is chosen from the data.
+    FitSettings with source: SourceSettings, {
     /// Where the model goes [default: model.safetensors]
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -101,13 +58,7 @@ settings! {
     /// Polishing steps a tower; 0: closed form only
     #[arg(long, value_name = "N")]
     steps: usize,
-    /// Seed: the same seed gives the same bits, for any number of threads [default: 0]
-    #[arg(long, value_name = "N")]
-    seed: u64,
-    /// Threads [default: all cores]
-    #[arg(long, value_name = "N")]
-    threads: usize,
-}
+}}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -140,31 +91,31 @@ pub(crate) enum MethodName {
 impl FitSettings {
     /// Flags completed by the file, if there is one.
     pub(crate) fn with_file(self, file: Option<&Path>) -> Result<FitSettings, Failure> {
-        let Some(path) = file else {
-            self.check()?;
-            return Ok(self);
+        let settings = match file {
+            Some(path) => self.or(FitSettings::read(path)?),
+            None => self,
         };
-        let text = std::fs::read_to_string(path).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))?;
-        let settings: FitSettings = toml::from_str(&text)
-            .map_err(|e| Failure::usage(format!("{}: {}", path.display(), e.to_string().trim_end())))?;
-        let merged = self.or(settings);
-        merged.check()?;
-        Ok(merged)
+        settings.source.check()?;
+        clash(settings.dim.is_some(), settings.error.is_some(), "dim and error")?;
+        clash(settings.time_budget.is_some(), settings.steps.is_some(), "time-budget and steps")?;
+        Ok(settings)
     }
 
-    /// Conflicts that the command line's own parser does not see, above all where a file has a part in them.
-    fn check(&self) -> Result<(), Failure> {
-        let clash = |a: bool, b: bool, names: &str| {
-            if a && b { Err(Failure::usage(format!("{names} exclude each other"))) } else { Ok(()) }
-        };
-        clash(self.items.is_some(), self.queries.is_some() || self.keys.is_some(), "items and queries/keys")?;
-        clash(self.dim.is_some(), self.error.is_some(), "dim and error")?;
-        clash(self.time_budget.is_some(), self.steps.is_some(), "time-budget and steps")?;
-        clash(self.domain.is_some(), self.points.is_some(), "domain and points")?;
-        if self.kernel.is_none() && (self.domain.is_some() || self.points.is_some()) {
-            return Err(Failure::usage("--domain and --points say where a kernel is learned: name it with --kernel"));
+    /// Settings from a TOML file; a key that is no flag is refused.
+    fn read(path: &Path) -> Result<FitSettings, Failure> {
+        let failure = |problem: String| Failure::usage(format!("{}: {}", path.display(), problem.trim_end()));
+        let text = std::fs::read_to_string(path).map_err(|e| failure(e.to_string()))?;
+        let table: toml::Table = toml::from_str(&text).map_err(|e| failure(e.to_string()))?;
+        let command = FitSettings::augment_args(clap::Command::new("fit"));
+        let known: Vec<&str> = command.get_arguments().map(|a| a.get_long().unwrap_or("pairs")).collect();
+        if let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) {
+            let expected = known.join(", ");
+            return Err(failure(format!("`{key}` is no setting; the settings are {expected}")));
         }
-        clash(self.kernel.is_some(), self.pairs.is_some() || self.absent.is_some(), "kernel and pairs")
+        // Each part takes its own keys.
+        let own: FitSettings = toml::from_str(&text).map_err(|e| failure(e.to_string()))?;
+        let source: SourceSettings = toml::from_str(&text).map_err(|e| failure(e.to_string()))?;
+        Ok(FitSettings { source, ..own })
     }
 
     /// The library's options.
@@ -202,7 +153,7 @@ impl FitSettings {
                 Some(MethodName::Spectral) => Method::ClosedForm,
                 _ => Method::Auto,
             },
-            seed: Seed(self.seed.unwrap_or(0)),
+            seed: self.source.seed(),
         })
     }
 }
