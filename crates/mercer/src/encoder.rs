@@ -9,7 +9,8 @@ use crate::rows::Rows;
 use crate::tower::Tower;
 
 /// Model classes, from the narrowest to the widest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Class {
     /// `<phi(x), phi(y)>`: the symmetric positive semi-definite kernels.
     Symmetric,

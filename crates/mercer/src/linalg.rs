@@ -302,6 +302,26 @@ pub(crate) fn svd(a: &Matrix) -> Option<(Matrix, Vec<f64>, Matrix)> {
     ))
 }
 
+/// Eigenvalues of a symmetric matrix in decreasing order, without the vectors.
+///
+/// `None` if the iteration does not converge (which needs a NaN in the matrix).
+pub(crate) fn eigenvalues(a: &Matrix) -> Option<Vec<f64>> {
+    let mut values = a.view().self_adjoint_eigenvalues(Side::Lower).ok()?;
+    clear_upper_registers();
+    values.sort_by(|a, b| b.total_cmp(a));
+    Some(values)
+}
+
+/// Singular values in decreasing order, without the vectors.
+///
+/// `None` if the iteration does not converge (which needs a NaN in the matrix).
+pub(crate) fn singular_values(a: &Matrix) -> Option<Vec<f64>> {
+    let mut values = a.view().singular_values().ok()?;
+    clear_upper_registers();
+    values.sort_by(|a, b| b.total_cmp(a));
+    Some(values)
+}
+
 /// Thin QR factorisation: `Q` with orthonormal columns and upper triangular `R`.
 pub(crate) fn qr(a: &Matrix) -> (Matrix, Matrix) {
     let k = a.rows.min(a.columns);
