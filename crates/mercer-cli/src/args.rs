@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use crate::settings::FitSettings;
+use crate::settings::{ClassName, FitSettings};
+use crate::source::SourceSettings;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -46,6 +47,8 @@ pub(crate) struct OutputOptions {
 pub(crate) enum Verb {
     /// Learn a relation from a table of pairs, or a kernel
     Fit(Box<FitArgs>),
+    /// Say how large the towers must be: class, dimension, width, floors and bounds
+    Plan(Box<PlanArgs>),
     /// Score the pairs of a table
     Predict(PredictArgs),
     /// Measure a model's errors on pairs with known values
@@ -86,6 +89,33 @@ pub(crate) struct FitArgs {
     /// Read settings from a TOML file whose keys are the long flags; flags win
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mercer plan pairs.parquet --items items.parquet
+  mercer plan is_a.csv --absent 0 --error .01
+  mercer plan --kernel gaussian:0.5 --domain cube:2 --error .1,.01,sup:.1 --report plan.html
+
+Every number says whether it is proven, estimated or measured. A floor is an error below which no model of that class and dimension can go, networks of any size included; from observed pairs alone none can be certified.
+
+Exit codes: 3 if the first error is not met on held-out pairs.")]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceSettings,
+    /// Errors for which sizes are wanted: .05 (RMS), 5% (relative RMS), q95:.05 (of 95 % of the pairs), sup:.05 (largest; kernels)
+    #[arg(long, value_name = "E,..", value_delimiter = ',')]
+    pub(crate) error: Vec<String>,
+    /// Confidence of all floors together
+    #[arg(long, value_name = "C", default_value_t = 0.95)]
+    pub(crate) confidence: f64,
+    /// Model class [default: diagnosed]
+    #[arg(long, value_enum)]
+    pub(crate) class: Option<ClassName>,
+    /// Write a page with plots
+    #[arg(long, value_name = "FILE.html")]
+    pub(crate) report: Option<PathBuf>,
 }
 
 /// Item tables of a model that was fitted with some.

@@ -21,6 +21,9 @@ pub(crate) fn number(value: f64) -> String {
 
 /// A share as a percentage, with at least three significant digits.
 pub(crate) fn percent(share: f64) -> String {
+    if share.abs() < 1e-15 {
+        return "0 %".into();
+    }
     if (1e-4..10.0).contains(&share) { format!("{:.2} %", 100.0 * share) } else { format!("{:.2e} %", 100.0 * share) }
 }
 

@@ -9,6 +9,7 @@ mod failure;
 mod fit;
 mod info;
 mod output;
+mod plan;
 mod predict;
 mod search;
 mod settings;
@@ -74,6 +75,7 @@ pub fn run_on(
     let mut console = Console::new(&arguments.output, terminals, out, err);
     let done = match arguments.verb {
         Verb::Fit(own) => fit::run(*own, &mut console),
+        Verb::Plan(own) => plan::run(&own, &mut console),
         Verb::Predict(own) => predict::predict(&own, &mut console),
         Verb::Evaluate(own) => predict::evaluate(&own, &mut console),
         Verb::Embed(own) => search::embed(&own, &mut console),

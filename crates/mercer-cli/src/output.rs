@@ -30,3 +30,11 @@ pub(crate) fn check_table<'a>(output: &Path, inputs: impl IntoIterator<Item = &'
         _ => Err(Failure::usage(format!("--output {}: name a .parquet or .csv file", output.display()))),
     }
 }
+
+/// As [`check`], for a page.
+pub(crate) fn check_page<'a>(output: &Path, inputs: impl IntoIterator<Item = &'a Path>) -> Result<(), Failure> {
+    match output.extension().and_then(|e| e.to_str()) {
+        Some("html" | "htm") => check(output, inputs),
+        _ => Err(Failure::usage(format!("--report {}: name a .html file", output.display()))),
+    }
+}

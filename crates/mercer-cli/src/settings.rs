@@ -88,6 +88,18 @@ pub(crate) enum MethodName {
     Logistic,
 }
 
+impl ClassName {
+    /// The class; `None`: diagnosed.
+    pub(crate) fn class(self) -> Option<Class> {
+        match self {
+            ClassName::Auto => None,
+            ClassName::Symmetric => Some(Class::Symmetric),
+            ClassName::Signed => Some(Class::Signed),
+            ClassName::Asymmetric => Some(Class::Asymmetric),
+        }
+    }
+}
+
 impl FitSettings {
     /// Flags completed by the file, if there is one.
     pub(crate) fn with_file(self, file: Option<&Path>) -> Result<FitSettings, Failure> {
@@ -139,12 +151,7 @@ impl FitSettings {
             return Err(Failure::usage("--units must be at least 1"));
         }
         Ok(Options {
-            class: match self.class {
-                None | Some(ClassName::Auto) => None,
-                Some(ClassName::Symmetric) => Some(Class::Symmetric),
-                Some(ClassName::Signed) => Some(Class::Signed),
-                Some(ClassName::Asymmetric) => Some(Class::Asymmetric),
-            },
+            class: self.class.and_then(ClassName::class),
             dimension,
             units: self.units,
             effort,

@@ -23,6 +23,7 @@ pub use als::factorise;
 pub use complete::{Complete, complete};
 pub use observed::{Table, observed};
 pub use spectral::spectral;
+pub(crate) use spectral::spectral_on;
 
 use crate::encoder::{Class, DualEncoder};
 use crate::error::{Error, Result};

@@ -1,1 +1,256 @@
-//! How large the towers must be, before anything is fitted.
+//! How large the towers must be, before anything is served: class, dimension and width, with what is proven, estimated and
+//! measured side by side.
+//!
+//! [`plan_relation`] plans for a relation that can be asked, [`plan_table`] for a table of pairs.
+
+mod counts;
+mod table;
+mod width;
+
+use serde::Serialize;
+
+pub use counts::{Count, Need};
+pub use table::plan_table;
+pub use width::Trained;
+
+use crate::encoder::Class;
+use crate::error::Result;
+use crate::fit::{Dimension, Fit, Options, Progress, SizePoint, Target, spectral};
+use crate::plan::counts::Sizes;
+use crate::relation::{Kernel, Law, Relation};
+use crate::spectrum::{Anchors, Energy, FloorOptions, Floors, Norm, Spectrum, floors, sampled};
+
+/// What a plan is asked.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// Errors for which sizes are wanted; the first chooses the recommendation, without one the knee of the error does.
+    pub targets: Vec<Target>,
+    /// Confidence of all floors together.
+    pub confidence: f64,
+    /// Class, hidden units, effort and seed of the fits that measure what is attainable.
+    pub options: Options,
+}
+
+impl Default for Wish {
+    fn default() -> Self {
+        Wish { targets: Vec::new(), confidence: 0.95, options: Options::default() }
+    }
+}
+
+/// One dimension of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// Embedding dimension of a component.
+    pub dim: usize,
+    /// Root mean square error below which no model of the recommended class can go at this dimension: proven at the plan's confidence;
+    /// `None` where the relation cannot be asked.
+    pub floor: Option<f64>,
+    /// Root mean square error of a fitted model on held-out pairs: measured.
+    pub attainable: f64,
+    /// `f32` numbers stored for an item and side, in bytes.
+    pub bytes_per_item: usize,
+    /// Multiplications of one similarity.
+    pub multiplications: usize,
+}
+
+/// What a plan recommends.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Recommendation {
+    /// Model class.
+    pub class: Class,
+    /// Why this class.
+    pub class_reason: String,
+    /// Embedding dimension.
+    pub dim: usize,
+    /// Why this dimension.
+    pub dim_reason: String,
+    /// Hidden units of each tower; `None` for id tables, which have none.
+    pub units: Option<usize>,
+    /// Why this width.
+    pub units_reason: String,
+    /// Root mean square error on held-out pairs at this size: measured.
+    pub rmse: f64,
+    /// The same divided by the root mean square of the values.
+    pub relative: f64,
+    /// Whether the first target is met on held-out pairs; `None` without one.
+    pub target_met: Option<bool>,
+}
+
+/// What must be built for a relation, and why.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Plan {
+    /// What was planned for.
+    pub relation: String,
+    /// Class, dimension and width.
+    pub recommended: Recommendation,
+    /// Energy shares; `None` for two sets of items, or where the relation cannot be asked.
+    pub energy: Option<Energy>,
+    /// Root mean square of the values: estimated.
+    pub scale: f64,
+    /// A row a dimension.
+    pub rows: Vec<Row>,
+    /// Held-out root mean square error at every dimension, `(dim, rmse)`: measured.
+    pub curve: Vec<(usize, f64)>,
+    /// What the held-out errors are measured on.
+    pub held_out_pairs: String,
+    /// Held-out error for each ridge and dimension compared; empty where the ridge only steadies the arithmetic.
+    pub sizes: Vec<Size>,
+    /// The floors of every class; `None` where the relation cannot be asked.
+    pub floors: Option<Floors>,
+    /// Sampled eigenvalues or singular values; `None` where the relation cannot be asked.
+    pub spectrum: Option<Spectrum>,
+    /// For each target, how many neurons suffice and how many training needs.
+    pub needs: Vec<Need>,
+    /// What stands behind the numbers, in words.
+    pub assumptions: Vec<String>,
+}
+
+/// Held-out error of one dimension with one ridge.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Size {
+    /// Dimension.
+    pub dim: usize,
+    /// Ridge, in the fit's own units.
+    pub ridge: f64,
+    /// Root mean square error on held-out pairs.
+    pub rmse: f64,
+}
+
+impl From<&SizePoint> for Size {
+    fn from(p: &SizePoint) -> Size {
+        Size { dim: p.dim, ridge: p.ridge, rmse: p.rmse }
+    }
+}
+
+/// Dimensions of a plan's rows.
+const DIMENSIONS: [usize; 12] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64];
+/// Items on which the spectrum is sampled.
+const SAMPLE: usize = 600;
+
+/// The dimensions whose rows are shown: a fixed ladder, and the recommended one.
+fn dimensions(largest: usize, chosen: usize) -> Vec<usize> {
+    let mut dims: Vec<usize> = DIMENSIONS.into_iter().filter(|&d| d <= largest).chain([chosen]).collect();
+    dims.sort_unstable();
+    dims.dedup();
+    dims
+}
+
+/// The options of the fit that shows what is attainable.
+fn fit_options(wish: &Wish) -> Options {
+    let dimension = wish.targets.first().map_or(Dimension::Knee, |&t| Dimension::Target(t));
+    Options { dimension, ..wish.options.clone() }
+}
+
+/// A row for each dimension, from the held-out curve and the floors of `class`.
+fn rows(fit: &Fit, floors: Option<&Floors>, class: Class, dims: &[usize], components: usize) -> Vec<Row> {
+    let attainable = |dim: usize| fit.curve.iter().find(|p| p.dim == dim).map(|p| p.rmse);
+    let row = |&dim: &usize| {
+        Some(Row {
+            dim,
+            floor: floors.and_then(|f| f.get(class, dim)).map(|f| f.rms),
+            attainable: attainable(dim)?,
+            bytes_per_item: 4 * components * dim,
+            multiplications: components * dim,
+        })
+    };
+    dims.iter().filter_map(row).collect()
+}
+
+fn choice<'a>(fit: &'a Fit, what: &str) -> (&'a str, &'a str) {
+    fit.choices.iter().find(|c| c.what == what).map_or(("", ""), |c| (&c.value, &c.reason))
+}
+
+fn recommendation(fit: &Fit, units: Option<usize>, units_reason: String) -> Recommendation {
+    Recommendation {
+        class: fit.encoder.class(),
+        class_reason: choice(fit, "class").1.into(),
+        dim: fit.encoder.dim(),
+        dim_reason: choice(fit, "dimension").1.into(),
+        units,
+        units_reason,
+        rmse: fit.held_out_rmse,
+        relative: fit.held_out_relative,
+        target_met: fit.target_met,
+    }
+}
+
+/// Plans for a relation that can be asked on items drawn from `queries` and `keys` (`None`: one set of items); `kernel` is the
+/// relation itself where it is a built-in one, whose constants are known.
+///
+/// Cost: one [`spectral`] fit, one [`floors`], one [`sampled`], and for each target a search of 5 to 30 small fits.
+///
+/// # Errors
+/// As [`spectral`] and [`floors`].
+///
+/// ```
+/// use mercer::fit::{Silent, Target};
+/// use mercer::plan::{Wish, plan_relation};
+/// use mercer::{Kernel, Law};
+/// let kernel = Kernel::gaussian(0.7)?;
+/// let wish = Wish { targets: vec![Target::Absolute(0.01)], ..Wish::default() };
+/// let plan = plan_relation(&kernel, Some(&kernel), Law::Cube { dim: 1 }, None, &wish, &Silent)?;
+/// assert!(plan.recommended.rmse <= 0.01 && plan.needs[0].trained.as_ref().unwrap().neurons < 50);
+/// # Ok::<(), mercer::Error>(())
+/// ```
+pub fn plan_relation(
+    relation: &dyn Relation,
+    kernel: Option<&Kernel>,
+    queries: Law<'_>,
+    keys: Option<Law<'_>>,
+    wish: &Wish,
+    progress: &dyn Progress,
+) -> Result<Plan> {
+    let fit = spectral(relation, queries, keys, &fit_options(wish), progress)?;
+    let class = fit.encoder.class();
+    progress.stage("floors");
+    let largest = fit.curve.last().map_or(1, |p| p.dim);
+    let dims = dimensions(largest, fit.encoder.dim());
+    let options = FloorOptions { confidence: wish.confidence, seed: wish.options.seed, ..FloorOptions::default() };
+    let floors = floors(relation, queries, keys, &dims, &options)?;
+    progress.stage("spectrum");
+    let spectrum = sampled(relation, 0, queries, keys, Anchors::Spread, SAMPLE, wish.options.seed)?;
+    let scale = fit.held_out_rmse / fit.held_out_relative;
+    let sizes = Sizes { relation, kernel, queries, keys, class, floors: &floors, spectrum: &spectrum, scale, wish };
+    let needs = wish.targets.iter().map(|&target| sizes.need(target, progress)).collect::<Result<Vec<_>>>()?;
+    let narrow = needs.first().and_then(|n| n.trained.as_ref());
+    let (units, reason) = match narrow {
+        Some(t) => (Some(t.units), format!("the narrowest towers found for the first target, in {} fits", t.fits)),
+        None => (choice(&fit, "hidden units").0.parse().ok(), choice(&fit, "hidden units").1.to_string()),
+    };
+    let mut assumptions = vec![
+        format!("floors, proven with confidence {} together: {}", wish.confidence, floors.assumptions),
+        format!("attainable errors, measured: a fit with up to {largest} dimensions on {}", fit.held_out_pairs),
+        format!("spectrum: {}", spectrum.assumptions),
+    ];
+    if relation.components() > 1 {
+        assumptions.push("the spectrum is that of the first component".into());
+    }
+    Ok(Plan {
+        relation: relation.name(),
+        recommended: recommendation(&fit, units, reason),
+        energy: floors.energy,
+        scale,
+        rows: rows(&fit, Some(&floors), class, &dims, relation.components()),
+        curve: fit.curve.iter().map(|p| (p.dim, p.rmse)).collect(),
+        held_out_pairs: fit.held_out_pairs.clone(),
+        sizes: Vec::new(),
+        floors: Some(floors),
+        spectrum: Some(spectrum),
+        needs,
+        assumptions,
+    })
+}
+
+/// A target as an error in the relation's units, in the norm whose theory bounds it, and in words.
+fn norm_of(target: Target, scale: f64) -> (f64, Norm, String) {
+    match target {
+        Target::Absolute(error) => (error, Norm::Rms, format!("RMS {error}")),
+        Target::Relative(share) => (share * scale, Norm::Rms, format!("RMS {} % of the values'", 100.0 * share)),
+        Target::Sup(error) => (error, Norm::Sup, format!("sup {error}")),
+        // P(|e| > E) <= rms^2 / E^2 (Chebyshev): this RMS suffices.
+        Target::Quantile { share, error } => {
+            let rms = error * (1.0 - share).sqrt();
+            (rms, Norm::Rms, format!("{} % of pairs within {error} (RMS {rms:.3e} suffices)", 100.0 * share))
+        }
+    }
+}

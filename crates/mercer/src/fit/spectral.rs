@@ -65,16 +65,28 @@ pub fn spectral(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Fit> {
+    spectral_on(relation, [queries, keys.unwrap_or(queries)], keys.is_some(), ANCHORS, options, progress)
+}
+
+/// As [`spectral`], on at most `sizes` anchors a side, fitted and held out.
+pub(crate) fn spectral_on(
+    relation: &dyn Relation,
+    [queries, keys]: [Law<'_>; 2],
+    two_sets: bool,
+    sizes: [usize; 2],
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Fit> {
     options.check()?;
-    if matches!(queries, Law::Cube { dim: 0 }) || matches!(keys, Some(Law::Cube { dim: 0 })) {
+    if matches!(queries, Law::Cube { dim: 0 }) || matches!(keys, Law::Cube { dim: 0 }) {
         return Err(Error::parameter("dimension of the cube", "at least 1", 0));
     }
     progress.stage("ask");
-    let (class, choice) = class(relation, queries, keys.is_some(), options)?;
+    let (class, choice) = class(relation, queries, two_sets, options)?;
     let seed = options.seed;
-    let x = anchors(queries, ANCHORS, &mut seed.stream("query anchors"))?;
+    let x = anchors(queries, sizes, &mut seed.stream("query anchors"))?;
     let y = match class {
-        Class::Asymmetric => Some(anchors(keys.unwrap_or(queries), ANCHORS, &mut seed.stream("key anchors"))?),
+        Class::Asymmetric => Some(anchors(keys, sizes, &mut seed.stream("key anchors"))?),
         _ => None,
     };
     let blocks = (0..relation.components())
@@ -95,7 +107,7 @@ pub fn spectral(
     let mut fit = fit_blocks(&Problem { class, queries: x, keys: y, blocks }, options, progress)?;
     fit.choices.insert(0, choice);
     if let Dimension::Target(target @ Target::Sup(_)) = options.dimension {
-        cut_to_largest_error(&mut fit, relation, [queries, keys.unwrap_or(queries)], target, seed)?;
+        cut_to_largest_error(&mut fit, relation, [queries, keys], target, seed)?;
     }
     Ok(fit)
 }

@@ -41,7 +41,7 @@ impl Energy {
         Some(Energy {
             symmetric: 1.0 - antisymmetric / total,
             antisymmetric: antisymmetric / total,
-            negative: negative / total,
+            negative: negative / total + 0.0,
             tail: tail / total,
         })
     }

@@ -1,0 +1,146 @@
+//! `mercer plan`.
+
+use std::fmt::Write;
+
+use mercer::fit::Options;
+use mercer::plan::{Need, Plan, Wish, plan_relation, plan_table};
+use mercer::with_threads;
+
+use crate::Exit;
+use crate::args::PlanArgs;
+use crate::console::Console;
+use crate::describe::{counted, number, percent};
+use crate::failure::Failure;
+use crate::output;
+use crate::settings::{ClassName, target};
+use crate::source::Source;
+
+pub(crate) fn run(arguments: &PlanArgs, console: &mut Console<'_>) -> Result<Exit, Failure> {
+    arguments.source.check()?;
+    let options = Options {
+        class: arguments.class.and_then(ClassName::class),
+        seed: arguments.source.seed(),
+        ..Options::default()
+    };
+    let targets = arguments.error.iter().map(|text| target(text)).collect::<Result<_, _>>()?;
+    let wish = Wish { targets, confidence: arguments.confidence, options };
+    if let Some(report) = &arguments.report {
+        output::check_page(report, arguments.source.inputs())?;
+    }
+    let source = arguments.source.read("plan", console)?;
+    let progress = console.progress();
+    let plan = with_threads(arguments.source.threads, || match &source {
+        Source::Kernel(s) => plan_relation(&s.kernel, Some(&s.kernel), s.law(), None, &wish, &progress),
+        Source::Table(s) => plan_table(&s.problem(), &s.path.display().to_string(), &wish, &progress),
+    })??;
+    drop(progress);
+    console.result(&plan, &text(&plan))?;
+    Ok(if plan.recommended.target_met == Some(false) { Exit::TargetMissed } else { Exit::Done })
+}
+
+fn text(plan: &Plan) -> String {
+    let r = &plan.recommended;
+    let units = r.units.map_or_else(String::new, |units| format!(", {}", counted(units, "hidden unit")));
+    let mut text = format!("{}: {}, dimension {}{units}\n", plan.relation, r.class, r.dim);
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(text, "  {name:10} {value}");
+    };
+    line("class", &r.class_reason);
+    line("dimension", &r.dim_reason);
+    line("width", &r.units_reason);
+    line(
+        "error",
+        &format!(
+            "RMS {} ({} of the values'), measured on {}",
+            number(r.rmse),
+            percent(r.relative),
+            plan.held_out_pairs
+        ),
+    );
+    if let Some(e) = &plan.energy {
+        let parts =
+            [("symmetric", e.symmetric), ("antisymmetric", e.antisymmetric), ("negative eigenvalues", e.negative)];
+        line("energy", &parts.map(|(name, share)| format!("{name} {}", percent(share))).join(", "));
+    }
+    text += &rows(plan);
+    for need in &plan.needs {
+        text += &needs(need);
+    }
+    text += "what stands behind these numbers\n";
+    for words in &plan.assumptions {
+        let _ = writeln!(text, "  - {words}");
+    }
+    if plan.needs.is_empty() {
+        text += "with --error E the table of neuron counts for that error is added\n";
+    }
+    text
+}
+
+fn rows(plan: &Plan) -> String {
+    let class = plan.recommended.class;
+    let mut text = format!(
+        "{:>5} {:>18} {:>18} {:>11} {:>16}\n",
+        "dim",
+        format!("{class} floor"),
+        "attainable RMSE",
+        "bytes/item",
+        "multiplications"
+    );
+    for row in &plan.rows {
+        let floor = row.floor.map_or_else(|| "-".into(), number);
+        let mark = if row.dim == plan.recommended.dim { " *" } else { "" };
+        let _ = writeln!(
+            text,
+            "{:>5} {floor:>18} {:>18} {:>11} {:>16}{mark}",
+            row.dim,
+            number(row.attainable),
+            row.bytes_per_item,
+            row.multiplications
+        );
+    }
+    text
+}
+
+/// The neurons that a target error needs: by theorems, by construction, by training.
+fn needs(need: &Need) -> String {
+    let mut text = format!("for {}\n", need.target);
+    if let Some(dim) = need.least_dim {
+        let _ = writeln!(text, "  of the dimensions above, none below {dim} can do it (proven)");
+    }
+    if let Some(dim) = need.theory_dim {
+        let _ = writeln!(text, "  the truncated spectrum does it from dimension {dim} on (estimated)");
+    }
+    if !need.counts.is_empty() || need.trained.is_some() {
+        let _ = writeln!(text, "  {:34} {:>12} {:>10} {:>11}  {}", "", "neurons", "dimension", "error", "evidence");
+    }
+    let dash = || "-".to_string();
+    for c in &need.counts {
+        let _ = writeln!(
+            text,
+            "  {:34} {:>12} {:>10} {:>11}  {}",
+            c.name,
+            neurons(c.neurons),
+            c.dim.map_or_else(dash, |d| d.to_string()),
+            c.error.map_or_else(dash, number),
+            c.words
+        );
+    }
+    match &need.trained {
+        Some(t) => {
+            let words = format!("measured: the narrowest found in {}", counted(t.fits, "fit"));
+            let _ =
+                writeln!(text, "  {:34} {:>12} {:>10} {:>11}  {words}", "trained", t.neurons, t.dim, number(t.error));
+        }
+        None => text += "  no trained towers up to the widest tried meet it\n",
+    }
+    text
+}
+
+/// A number of neurons: whole where it can be read.
+fn neurons(count: Option<f64>) -> String {
+    match count {
+        None => "-".into(),
+        Some(n) if n < 1e7 => format!("{n:.0}"),
+        Some(n) => format!("{n:.2e}"),
+    }
+}
