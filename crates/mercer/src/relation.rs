@@ -1,9 +1,11 @@
 //! Relations: functions of two items that can be asked for a block, and tables of observed pairs.
 
+mod derivatives;
 mod kernel;
 mod law;
 mod pairs;
 
+pub use derivatives::{BoundedFunction, Cuboid, Domain, Smooth};
 pub use kernel::Kernel;
 pub use law::Law;
 pub(crate) use pairs::all_pairs;

@@ -36,10 +36,10 @@ use crate::wide::{exp, wide};
 /// # Ok::<(), mercer::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Kernel(Form);
+pub struct Kernel(pub(crate) Form);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Form {
+pub(crate) enum Form {
     Gaussian { length: f64 },
     Matern12 { length: f64 },
     Matern32 { length: f64 },
@@ -147,7 +147,7 @@ impl Kernel {
         Kernel(Form::NegativeDistance)
     }
 
-    fn uses_distance(&self) -> bool {
+    pub(crate) fn uses_distance(&self) -> bool {
         !matches!(self.0, Form::Polynomial { .. } | Form::ArcCosine { .. } | Form::Cosine | Form::Tanimoto)
     }
 
@@ -167,7 +167,7 @@ impl Kernel {
     }
 
     /// Kernel value from an inner product and the two squared norms.
-    fn of_product(&self, product: f64, xx: f64, yy: f64) -> f64 {
+    pub(crate) fn of_product(&self, product: f64, xx: f64, yy: f64) -> f64 {
         match self.0 {
             Form::Polynomial { degree, offset } => (product + offset).powi(degree as i32),
             Form::Tanimoto if xx + yy == 0.0 => 1.0,
