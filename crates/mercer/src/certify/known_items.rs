@@ -1,0 +1,168 @@
+//! New pairs among known items: the held-out pairs are a random part of all.
+
+use crate::certify::matching::Choices;
+use crate::certify::projection::Mean;
+use crate::certify::{Evidence, Method, Quantity, Request, Statement, half_as_wide, mean, next_share};
+use crate::seed::Seed;
+use crate::stats::{
+    binomial_pairs_needed, binomial_rank, mean_interval, rate_interval, unseen_pairs_needed, unseen_rank,
+    unseen_rate_interval,
+};
+
+pub(crate) fn statements(evidence: &Evidence, request: &Request) -> Vec<Statement> {
+    let mut all = vec![tolerance(evidence, request), mean_square(evidence, request), student(evidence, request)];
+    all.extend(signs(evidence, request));
+    all.extend(ranking(evidence, request));
+    all
+}
+
+/// Of whom the bounds speak.
+fn population(request: &Request) -> String {
+    match request.pairs_in_all {
+        Some(all) => format!(
+            "the held-out pairs were drawn at random, without replacement, from {all} pairs of the known items on which the \
+             model was not trained; the statement is about those not held out"
+        ),
+        None => "the held-out pairs were drawn at random from all pairs of the known items on which the model was not trained; \
+                 the statement is about all of these"
+            .into(),
+    }
+}
+
+fn tolerance(evidence: &Evidence, request: &Request) -> Statement {
+    let mut sorted = evidence.errors.clone();
+    sorted.sort_by(f64::total_cmp);
+    let (n, delta) = (sorted.len() as u64, 1.0 - request.confidence);
+    let (method, rank) = match request.pairs_in_all {
+        Some(all) => (Method::Hypergeometric, unseen_rank(all, n, request.share, delta)),
+        None => (Method::Binomial, binomial_rank(n, request.share, delta)),
+    };
+    let needed = |share| match request.pairs_in_all {
+        Some(all) => unseen_pairs_needed(all, share, delta),
+        None => Some(binomial_pairs_needed(share, delta)),
+    };
+    Statement {
+        quantity: Quantity::Tolerance { share: request.share },
+        method,
+        exact: true,
+        confidence: request.confidence,
+        measured: Some(sorted[((request.share * n as f64).ceil() as usize).clamp(1, sorted.len()) - 1]),
+        lower: None,
+        upper: rank.map(|k| sorted[k as usize - 1]),
+        effective_pairs: n as f64,
+        needed: needed(request.share),
+        sharper: next_share(request.share, n, needed),
+        assumptions: population(request),
+    }
+}
+
+/// A mean of all pairs turned into one of those not held out.
+fn of_unseen(request: &Request, n: f64, held_out: f64, of_all: (f64, f64)) -> (f64, f64) {
+    let Some(all) = request.pairs_in_all else { return of_all };
+    let unseen = |m: f64| (all as f64 * m - n * held_out) / (all as f64 - n);
+    (unseen(of_all.0).max(0.0), unseen(of_all.1).min(1.0))
+}
+
+fn mean_square(evidence: &Evidence, request: &Request) -> Statement {
+    let n = evidence.errors.len() as f64;
+    let range = evidence.range(request);
+    let interval = range.and_then(|(range, _)| {
+        let squares: Vec<f64> = evidence.errors.iter().map(|e| (e / range).powi(2)).collect();
+        let of_all = mean_interval(&squares, 1.0 - request.confidence)?;
+        let (low, high) = of_unseen(request, n, mean(&squares)?, of_all);
+        Some((range * low.sqrt(), range * high.sqrt()))
+    });
+    let why = range.map_or("an exact interval needs a declared range of the errors, and none was given", |r| r.1);
+    Statement {
+        quantity: Quantity::RootMeanSquare,
+        method: Method::Betting,
+        exact: true,
+        confidence: request.confidence,
+        measured: Some(evidence.rms()),
+        lower: interval.map(|i| i.0),
+        upper: interval.map(|i| i.1),
+        effective_pairs: n,
+        needed: Some(1),
+        sharper: half_as_wide(n).filter(|_| interval.is_some()),
+        assumptions: format!("{}; {why}", population(request)),
+    }
+}
+
+/// Student's interval for the mean of the squares: it needs no range.
+fn student(evidence: &Evidence, request: &Request) -> Statement {
+    let n = evidence.errors.len() as f64;
+    // In units of the root mean square, so that nothing overflows.
+    let (rms, squares) = evidence.scaled_squares();
+    let center = squares.iter().sum::<f64>() / n;
+    let variance = squares.iter().map(|s| (s - center).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
+    // The mean of the pairs not held out scatters by itself.
+    let draws = 1.0 / n + request.pairs_in_all.map_or(0.0, |all| 1.0 / (all as f64 - n));
+    let found = Mean { mean: center, variance: variance * draws, freedom: n - 1.0 };
+    let interval = found.interval(1.0 - request.confidence).map(|(low, high)| (rms * low.sqrt(), rms * high.sqrt()));
+    Statement {
+        quantity: Quantity::RootMeanSquare,
+        method: Method::Student,
+        exact: false,
+        confidence: request.confidence,
+        measured: Some(rms),
+        lower: interval.map(|i| i.0),
+        upper: interval.map(|i| i.1),
+        effective_pairs: n,
+        needed: Some(2),
+        sharper: half_as_wide(n),
+        assumptions: format!(
+            "{}; asymptotic: there are enough pairs for their mean square to be nearly normal",
+            population(request)
+        ),
+    }
+}
+
+fn signs(evidence: &Evidence, request: &Request) -> Option<Statement> {
+    let wrong = evidence.wrong_signs()?;
+    let (n, count, delta) = (wrong.len() as u64, wrong.iter().sum::<f64>(), 1.0 - request.confidence);
+    let (method, interval) = match request.pairs_in_all {
+        Some(all) => (Method::Hypergeometric, unseen_rate_interval(all, n, count as u64, delta)),
+        None => (Method::Binomial, rate_interval(count, n as f64, delta)),
+    };
+    Some(Statement {
+        quantity: Quantity::SignErrorRate,
+        method,
+        exact: true,
+        confidence: request.confidence,
+        measured: mean(&wrong),
+        lower: Some(interval.0),
+        upper: Some(interval.1),
+        effective_pairs: n as f64,
+        needed: Some(1),
+        sharper: half_as_wide(n as f64),
+        assumptions: population(request),
+    })
+}
+
+/// Comparisons of two held-out pairs of one query, no pair in two of them.
+///
+/// Given the queries they are independent with different means, and betting bounds the average: with `p_x` the probability
+/// that a random comparison of query `x` is wrong and `c_x` that its values differ, the rate is
+/// `sum_x w_x p_x / sum_x w_x c_x`, `w_x` being half the number of its held-out pairs, rounded down.
+fn ranking(evidence: &Evidence, request: &Request) -> Option<Statement> {
+    let choices = Choices::within_queries(&evidence.graph, Seed(request.seed));
+    let delta = choices.single_delta(1.0 - request.confidence);
+    let (lower, upper) = choices.median_interval(|choice| mean_interval(&evidence.orders(choice), delta));
+    let size = choices.size_of(|choice| evidence.orders(choice).len()) as f64;
+    let measured = mean(&evidence.orders(choices.largest()))?;
+    Some(Statement {
+        quantity: Quantity::RankingErrorRate,
+        method: Method::Betting,
+        exact: true,
+        confidence: request.confidence,
+        measured: Some(measured),
+        lower,
+        upper,
+        effective_pairs: size,
+        needed: Some(1),
+        sharper: half_as_wide(size),
+        assumptions: "given their queries the held-out pairs were drawn independently (there are many more pairs of each query than \
+                      were held out); queries count as often as they have held-out pairs to compare"
+            .into(),
+    })
+}
