@@ -36,10 +36,10 @@ use crate::wide::{exp, wide};
 /// # Ok::<(), mercer::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Kernel(Form);
+pub struct Kernel(pub(crate) Form);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Form {
+pub(crate) enum Form {
     Gaussian { length: f64 },
     Matern12 { length: f64 },
     Matern32 { length: f64 },
