@@ -4,12 +4,14 @@ mod derivatives;
 mod kernel;
 mod law;
 mod pairs;
+mod spectral_measure;
 
 pub use derivatives::{BoundedFunction, Cuboid, Domain, Smooth};
 pub use kernel::Kernel;
 pub use law::Law;
 pub(crate) use pairs::all_pairs;
 pub use pairs::{PairChunk, PairSource, Pairs, Split};
+pub use spectral_measure::SpectralMeasure;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::Matrix;
