@@ -4,6 +4,7 @@ mod kernel;
 mod law;
 mod pairs;
 
+pub(crate) use kernel::Form as KernelForm;
 pub use kernel::Kernel;
 pub use law::Law;
 pub(crate) use pairs::all_pairs;
