@@ -7,6 +7,7 @@ mod pairs;
 mod spectral_measure;
 
 pub use derivatives::{BoundedFunction, Cuboid, Domain, Smooth};
+pub(crate) use kernel::Form as KernelForm;
 pub use kernel::Kernel;
 pub use law::Law;
 pub(crate) use pairs::all_pairs;

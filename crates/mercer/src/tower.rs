@@ -91,7 +91,7 @@ impl Layer {
 
 /// A multi-layer perceptron of any depth, in `f32`.
 ///
-/// `tower(x) = layer_n(... layer_1(scaling(x)))`; dense and sparse rows use the same first layer.
+/// `tower(x) = scale * layer_n(... layer_1(scaling(x)))`; dense and sparse rows use the same first layer.
 ///
 /// ```
 /// use mercer::{Activation, Features, Layer, Tower};
@@ -105,6 +105,7 @@ impl Layer {
 pub struct Tower {
     scaling: RowScaling,
     layers: Vec<Layer>,
+    scale: f32,
 }
 
 /// Rows that one task sends through all layers, a multiple of the product's tiles of 6 and 12; their activations
@@ -126,7 +127,7 @@ impl Tower {
                 return Err(Error::shape("tower", expected, pair[1].inputs()));
             }
         }
-        Ok(Tower { scaling: RowScaling::None, layers })
+        Ok(Tower { scaling: RowScaling::None, layers, scale: 1.0 })
     }
 
     /// The same tower with another scaling of its input rows.
@@ -138,6 +139,23 @@ impl Tower {
     /// What is done to each row before the first layer.
     pub fn scaling(&self) -> RowScaling {
         self.scaling
+    }
+
+    /// The same tower with its outputs multiplied by `scale`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Parameter`] unless `scale` is positive and finite.
+    pub fn with_scale(mut self, scale: f32) -> Result<Self> {
+        if !(scale > 0.0 && scale.is_finite()) {
+            return Err(Error::parameter("scale of a tower's outputs", "a positive finite number", scale));
+        }
+        self.scale = scale;
+        Ok(self)
+    }
+
+    /// What the outputs are multiplied by, 1 unless set.
+    pub fn scale(&self) -> f32 {
+        self.scale
     }
 
     /// The layers, first to last.
@@ -233,6 +251,9 @@ impl Tower {
                 layer.activation.apply32(target);
             }
             std::mem::swap(current, next);
+        }
+        if self.scale != 1.0 {
+            out.iter_mut().for_each(|v| *v *= self.scale);
         }
     }
 

@@ -139,6 +139,20 @@ pub(crate) fn tanh<const FMA: bool>(x: f64) -> f64 {
     (e - 1.0) / (e + 1.0)
 }
 
+/// `e^x` in `f32` for `|x| <= 87`, clamped outside; relative error below 3e-7.
+#[inline(always)]
+pub(crate) fn exp32<const FMA: bool>(x: f32) -> f32 {
+    let x = x.clamp(-87.0, 87.0);
+    let rounded = fma32::<FMA>(x, std::f32::consts::LOG2_E, ROUND32);
+    let k = rounded - ROUND32;
+    let r = fma32::<FMA>(k, -LN2_LOW_32, fma32::<FMA>(k, -LN2_HIGH_32, x));
+    let mut p = 1.0 / 5_040.0;
+    for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+        p = fma32::<FMA>(p, r, c);
+    }
+    p * f32::from_bits(rounded.to_bits().wrapping_add(127) << 23)
+}
+
 const PI32_1: f32 = 3.140_625;
 const PI32_2: f32 = 9.675_026e-4;
 const PI32_3: f32 = 1.509_957_9e-7;
@@ -256,6 +270,8 @@ mod tests {
             ("sin unfused", worst(100.0, |x| sin32::<false>(x as f32).into(), |x| f64::from(x as f32).sin())),
             ("cos", worst(100.0, |x| cos32::<true>(x as f32).into(), |x| f64::from(x as f32).cos())),
             ("tanh", worst(12.0, |x| tanh32::<true>(x as f32).into(), |x| f64::from(x as f32).tanh())),
+            ("exp", worst(87.0, |x| f64::from(exp32::<true>(x as f32)) / f64::from(x as f32).exp(), |_| 1.0)),
+            ("exp unfused", worst(87.0, |x| f64::from(exp32::<false>(x as f32)) / f64::from(x as f32).exp(), |_| 1.0)),
         ] {
             assert!(error < 4e-7, "{name}: {error:e}");
         }

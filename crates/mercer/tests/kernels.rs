@@ -93,6 +93,12 @@ fn cases() -> Vec<Case> {
             |x, y| (dot(x, y) + 0.5).powi(3),
             Rounding::Product { size: |xx, yy| 3.0 * ((xx * yy).sqrt() + 0.5).powi(3) },
         ),
+        case(
+            Kernel::exponential(1.2).unwrap(),
+            |x, y| (dot(x, y) / 1.44).exp(),
+            // The relative error is that of the exponent.
+            Rounding::Product { size: |xx, yy| (1.0 + (xx * yy).sqrt()) * ((xx * yy).sqrt() / 1.44).exp() },
+        ),
         case(Kernel::arc_cosine(0).unwrap(), |x, y| arc_cosine(0, x, y), Rounding::Angle),
         case(
             Kernel::arc_cosine(1).unwrap(),
@@ -272,6 +278,7 @@ fn bad_parameters_are_refused_with_their_name() {
         ("polynomial:2,-1", "offset"),
         ("polynomial:2,nan", "offset"),
         ("arc-cosine:3", "order"),
+        ("exponential:0", "length"),
     ];
     let unknown = [
         "",
@@ -291,6 +298,8 @@ fn bad_parameters_are_refused_with_their_name() {
         "polynomial:1,2,3",
         "arc-cosine",
         "arc-cosine:0.5",
+        "exponential",
+        "exponential:1,2",
         "cosine:1",
         "tanimoto:2",
         "negative-distance:1",
@@ -320,6 +329,7 @@ proptest! {
             Kernel::rational_quadratic(length, other).unwrap(),
             Kernel::polynomial(degree, other).unwrap(),
             Kernel::polynomial(degree, 0.0).unwrap(),
+            Kernel::exponential(length).unwrap(),
             Kernel::arc_cosine(order).unwrap(),
             Kernel::cosine(),
             Kernel::tanimoto(),
@@ -341,10 +351,10 @@ proptest! {
 
     /// Texts that come close to a kernel reach the numbers and their ranges.
     #[test]
-    fn nearly_right_texts_never_panic(name in 0..10usize, numbers in prop::collection::vec(any::<f64>(), 0..4)) {
+    fn nearly_right_texts_never_panic(name in 0..11usize, numbers in prop::collection::vec(any::<f64>(), 0..4)) {
         let names = [
             "gaussian", "rbf", "matern12", "matern32", "matern52", "rational-quadratic", "polynomial", "arc-cosine", "cosine",
-            "tanimoto",
+            "tanimoto", "exponential",
         ];
         let numbers: Vec<String> = numbers.iter().map(f64::to_string).collect();
         let text = format!("{}:{}", names[name], numbers.join(","));

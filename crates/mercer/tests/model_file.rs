@@ -45,6 +45,8 @@ fn models() -> Vec<Model> {
         Activation::Relu,
         Activation::Gelu,
         Activation::Tanh,
+        Activation::Exp,
+        Activation::Power(3),
         Activation::Identity,
     ];
     let small = |stream: &mut Stream| tower(&[3, 5, 4], &[Activation::Sine, Activation::Identity], stream);
@@ -53,8 +55,13 @@ fn models() -> Vec<Model> {
         model(DualEncoder::new(small(&mut stream), None, Form::Signs(vec![1.0, -1.0, 1.0, 1.0]), 2).unwrap()),
         model(
             DualEncoder::new(
-                tower(&[3, 4, 4, 4, 4, 4, 4], &all, &mut stream),
-                Some(tower(&[2, 4], &[Activation::Relu], &mut stream).with_scaling(RowScaling::UnitNorm)),
+                tower(&[3, 4, 4, 4, 4, 4, 4, 4, 4], &all, &mut stream),
+                Some(
+                    tower(&[2, 4], &[Activation::Relu], &mut stream)
+                        .with_scaling(RowScaling::UnitNorm)
+                        .with_scale(0.37)
+                        .unwrap(),
+                ),
                 Form::Identity,
                 1,
             )

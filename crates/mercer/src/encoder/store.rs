@@ -98,11 +98,26 @@ enum LinkName {
 struct TowerHeader {
     scaling: RowScaling,
     activations: Vec<Activation>,
+    /// Only written where it is not 1.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    scale: f32,
+}
+
+fn one() -> f32 {
+    1.0
+}
+
+fn is_one(scale: &f32) -> bool {
+    *scale == 1.0
 }
 
 impl TowerHeader {
     fn of(tower: &Tower) -> Self {
-        TowerHeader { scaling: tower.scaling(), activations: tower.layers().iter().map(Layer::activation).collect() }
+        TowerHeader {
+            scaling: tower.scaling(),
+            activations: tower.layers().iter().map(Layer::activation).collect(),
+            scale: tower.scale(),
+        }
     }
 }
 
@@ -243,7 +258,8 @@ fn read_tower(tensors: &SafeTensors<'_>, side: &str, header: &TowerHeader) -> st
         }
         layers.push(Layer::new(weights, bias, *activation).map_err(|e| e.to_string())?);
     }
-    Ok(Tower::new(layers).map_err(|e| e.to_string())?.with_scaling(header.scaling))
+    let tower = Tower::new(layers).map_err(|e| e.to_string())?.with_scaling(header.scaling);
+    tower.with_scale(header.scale).map_err(|e| e.to_string())
 }
 
 /// Writes `bytes` to `path` by way of a new file beside it: synced, then renamed.

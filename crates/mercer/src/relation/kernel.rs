@@ -23,6 +23,7 @@ use crate::wide::{exp, wide};
 /// | `matern52:L` | `(1 + s + s^2 / 3) exp(-s)`, `s = sqrt(5) d / L` | length `L > 0` |
 /// | `rational-quadratic:L,A` | `(1 + d^2 / (2 A L^2))^-A` | length `L > 0`, exponent `A > 0` |
 /// | `polynomial:P,C` | `(<x, y> + C)^P` | degree `P = 1..16`, offset `C >= 0` |
+/// | `exponential:L` | `exp(<x, y> / L^2)`, the kernel behind softmax attention | length `L > 0` |
 /// | `arc-cosine:N` | Cho and Saul (2009), order `N` | `N = 0, 1, 2` |
 /// | `cosine` | `<x, y> / (abs(x) abs(y))`, 0 if a row is zero | |
 /// | `tanimoto` | `<x, y> / (abs(x)^2 + abs(y)^2 - <x, y>)`, 1 if both rows are zero | |
@@ -38,6 +39,7 @@ use crate::wide::{exp, wide};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Kernel(pub(crate) Form);
 
+/// Which kernel, with its parameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Form {
     Gaussian { length: f64 },
@@ -46,6 +48,7 @@ pub(crate) enum Form {
     Matern52 { length: f64 },
     RationalQuadratic { length: f64, exponent: f64 },
     Polynomial { degree: u32, offset: f64 },
+    Exponential { length: f64 },
     ArcCosine { order: u32 },
     Cosine,
     Tanimoto,
@@ -118,6 +121,16 @@ impl Kernel {
         Ok(Kernel(Form::Polynomial { degree, offset }))
     }
 
+    /// `exp(<x, y> / length^2)`: the Gaussian kernel times `exp((|x|^2 + |y|^2) / (2 length^2))`, unbounded in the norms.
+    ///
+    /// It is the unnormalised weight of softmax attention at the temperature `length^2`. Exponents beyond 708 are cut there.
+    ///
+    /// # Errors
+    /// As [`Kernel::gaussian`].
+    pub fn exponential(length: f64) -> Result<Self> {
+        Ok(Kernel(Form::Exponential { length: positive(LENGTH, length)? }))
+    }
+
     /// The arc-cosine kernel of order 0, 1 or 2 (the infinite ReLU layer is order 1).
     ///
     /// `abs(x)^n abs(y)^n J_n(t) / pi` with the angle `t` and `J_0 = pi - t`, `J_1 = sin t + (pi - t) cos t`,
@@ -147,8 +160,16 @@ impl Kernel {
         Kernel(Form::NegativeDistance)
     }
 
+    /// Which kernel this is.
+    pub(crate) fn form(&self) -> Form {
+        self.0
+    }
+
     pub(crate) fn uses_distance(&self) -> bool {
-        !matches!(self.0, Form::Polynomial { .. } | Form::ArcCosine { .. } | Form::Cosine | Form::Tanimoto)
+        !matches!(
+            self.0,
+            Form::Polynomial { .. } | Form::Exponential { .. } | Form::ArcCosine { .. } | Form::Cosine | Form::Tanimoto
+        )
     }
 
     /// Kernel values from squared distances, in place.
@@ -170,6 +191,7 @@ impl Kernel {
     pub(crate) fn of_product(&self, product: f64, xx: f64, yy: f64) -> f64 {
         match self.0 {
             Form::Polynomial { degree, offset } => (product + offset).powi(degree as i32),
+            Form::Exponential { length } => (product / (length * length)).clamp(-708.0, 708.0).exp(),
             Form::Tanimoto if xx + yy == 0.0 => 1.0,
             Form::Tanimoto => product / (xx + yy - product),
             Form::ArcCosine { order } => arc_cosine(order, product, (xx * yy).sqrt()),
@@ -322,6 +344,7 @@ impl fmt::Display for Kernel {
             Form::Matern52 { length } => write!(f, "matern52:{length}"),
             Form::RationalQuadratic { length, exponent } => write!(f, "rational-quadratic:{length},{exponent}"),
             Form::Polynomial { degree, offset } => write!(f, "polynomial:{degree},{offset}"),
+            Form::Exponential { length } => write!(f, "exponential:{length}"),
             Form::ArcCosine { order } => write!(f, "arc-cosine:{order}"),
             Form::Cosine => f.write_str("cosine"),
             Form::Tanimoto => f.write_str("tanimoto"),
@@ -335,7 +358,7 @@ impl FromStr for Kernel {
 
     fn from_str(text: &str) -> Result<Self> {
         const FORMS: &str = "one of gaussian:L, matern12:L, matern32:L, matern52:L, rational-quadratic:L,A, polynomial:P,C, \
-                             arc-cosine:N, cosine, tanimoto, negative-distance";
+                             exponential:L, arc-cosine:N, cosine, tanimoto, negative-distance";
         let unknown = || Error::parameter("kernel", FORMS, format!("'{text}'"));
         let (name, tail) = text.split_once(':').unwrap_or((text, ""));
         let numbers: Vec<f64> = if tail.is_empty() {
@@ -357,6 +380,7 @@ impl FromStr for Kernel {
             ("rational-quadratic", &[length, exponent]) => Kernel::rational_quadratic(length, exponent),
             ("polynomial", &[degree]) => Kernel::polynomial(whole(degree)?, 0.0),
             ("polynomial", &[degree, offset]) => Kernel::polynomial(whole(degree)?, offset),
+            ("exponential", &[length]) => Kernel::exponential(length),
             ("arc-cosine", &[order]) => Kernel::arc_cosine(whole(order)?),
             ("cosine", []) => Ok(Kernel::cosine()),
             ("tanimoto", []) => Ok(Kernel::tanimoto()),

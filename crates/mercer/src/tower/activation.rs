@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::wide::{cos, cos32, sin, sin32, tanh, tanh32, wide};
+use crate::wide::{cos, cos32, exp, exp32, sin, sin32, tanh, tanh32, wide};
 
 /// The elementwise nonlinearity of a [`Layer`](crate::Layer).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,10 @@ pub enum Activation {
     Gelu,
     /// `tanh z`
     Tanh,
+    /// `e^z` for `|z| <= 87` (what `f32` holds), clamped outside.
+    Exp,
+    /// `z^p`
+    Power(u32),
 }
 
 const GELU_SLOPE: f64 = 0.797_884_560_802_865_4; // sqrt(2 / pi)
@@ -36,6 +40,8 @@ impl Activation {
             Activation::Relu => relu32(z),
             Activation::Gelu => gelu32(z),
             Activation::Tanh => hyperbolic32(z),
+            Activation::Exp => exponential32(z),
+            Activation::Power(p) => power32(z, p),
         }
     }
 
@@ -48,6 +54,8 @@ impl Activation {
             Activation::Relu => relu(z),
             Activation::Gelu => gelu(z),
             Activation::Tanh => hyperbolic(z),
+            Activation::Exp => exponential(z),
+            Activation::Power(p) => power(z, p),
         }
     }
 
@@ -62,6 +70,12 @@ impl Activation {
             Activation::Relu => step(z),
             Activation::Gelu => gelu_slope(z),
             Activation::Tanh => hyperbolic_slope(z),
+            Activation::Exp => exponential_slope(z),
+            Activation::Power(0) => z.fill(0.0),
+            Activation::Power(p) => {
+                power(z, p - 1);
+                z.iter_mut().for_each(|v| *v *= f64::from(p));
+            }
         }
     }
 }
@@ -94,6 +108,35 @@ elementwise!(gelu_slope, gelu_slope_body, f64, |z| {
     let t = tanh::<FMA>(GELU_SLOPE * (z + GELU_CUBE * z * z * z));
     0.5 * (1.0 + t) + 0.5 * z * (1.0 - t * t) * GELU_SLOPE * (1.0 + 3.0 * GELU_CUBE * z * z)
 });
+// Both precisions stop where `f32` does, so that they agree.
+elementwise!(exponential, exponential_body, f64, |z| exp::<FMA>(z.clamp(-87.0, 87.0)));
+elementwise!(exponential_slope, exponential_slope_body, f64, |z| if z.abs() <= 87.0 { exp::<FMA>(z) } else { 0.0 });
+elementwise!(exponential32, exponential32_body, f32, |z| exp32::<FMA>(z));
+
+/// `z^p` by squaring, `p` the same for all.
+macro_rules! powers {
+    ($name:ident, $body:ident, $type:ty) => {
+        #[inline(always)]
+        fn $body<const FMA: bool>(values: &mut [$type], p: u32) {
+            for value in values {
+                let (mut square, mut left, mut product) = (*value, p, 1.0);
+                while left > 0 {
+                    if left & 1 == 1 {
+                        product *= square;
+                    }
+                    left >>= 1;
+                    if left > 0 {
+                        square *= square;
+                    }
+                }
+                *value = product;
+            }
+        }
+        wide!(fn $name(values: &mut [$type], p: u32) = $body);
+    };
+}
+powers!(power, power_body, f64);
+powers!(power32, power32_body, f32);
 elementwise!(sine32, sine32_body, f32, |z| sin32::<FMA>(z));
 elementwise!(cosine32, cosine32_body, f32, |z| cos32::<FMA>(z));
 elementwise!(relu32, relu32_body, f32, |z| z.max(0.0));
@@ -106,13 +149,17 @@ elementwise!(gelu32, gelu32_body, f32, |z| 0.5
 mod tests {
     use super::*;
 
-    const ALL: [Activation; 6] = [
+    const ALL: [Activation; 10] = [
         Activation::Identity,
         Activation::Sine,
         Activation::Cosine,
         Activation::Relu,
         Activation::Gelu,
         Activation::Tanh,
+        Activation::Exp,
+        Activation::Power(0),
+        Activation::Power(1),
+        Activation::Power(3),
     ];
 
     #[test]
@@ -125,7 +172,8 @@ mod tests {
                 let (mut ends, mut slope) = ([z - h, z + h], [z]);
                 activation.apply(&mut ends);
                 activation.value_and_slope(&mut slope, &mut [0.0]);
-                assert!((slope[0] - (ends[1] - ends[0]) / (2.0 * h)).abs() < 1e-9, "{activation:?} at {z}");
+                let expected = (ends[1] - ends[0]) / (2.0 * h);
+                assert!((slope[0] - expected).abs() < 1e-9 * expected.abs().max(1.0), "{activation:?} at {z}");
             }
         }
     }
@@ -138,7 +186,7 @@ mod tests {
             activation.apply(&mut double);
             activation.apply32(&mut single);
             for (a, b) in double.iter().zip(&single) {
-                assert!((a - f64::from(*b)).abs() < 2e-6, "{activation:?}: {a} against {b}");
+                assert!((a - f64::from(*b)).abs() < 2e-6 * a.abs().max(1.0), "{activation:?}: {a} against {b}");
             }
         }
     }
