@@ -33,7 +33,10 @@ mod known_items;
 mod matching;
 mod new_items;
 mod projection;
+mod sources;
 pub mod sup;
+
+pub use sources::{certify_pairs, certify_relation};
 
 use serde::{Deserialize, Serialize};
 

@@ -2,7 +2,11 @@
 
 use crate::encoder::DualEncoder;
 use crate::error::{Error, Result};
+mod kernel;
+
 pub use crate::evaluate::Population;
+pub use kernel::{KernelFit, fit_kernel};
+
 use crate::evaluate::{Ranking, Scorer, Summary};
 use crate::fit::{Choice, Complete, Fit, Options, Progress, Table, complete, factorise, observed};
 use crate::relation::{Pairs, Split};

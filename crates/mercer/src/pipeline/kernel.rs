@@ -97,7 +97,8 @@ fn prove(
         if found.met == Some(true) || found.lower <= 0.9 * error || next > largest {
             break;
         }
-        let wider = spectral(kernel, law, None, &Options { dimension: Dimension::Fixed(next), ..options.clone() }, progress)?;
+        let wider =
+            spectral(kernel, law, None, &Options { dimension: Dimension::Fixed(next), ..options.clone() }, progress)?;
         *found = certified(&wider.encoder, kernel, dim, Some(error))?;
         let curve = std::mem::take(&mut fit.curve);
         *fit = Fit { target_met: found.met, curve, ..wider };

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::certify::sup::slopes::{even_derivatives, is_piecewise_linear, supremum};
+use crate::certify::sup::slopes::{even_derivatives, is_known, is_piecewise_linear, supremum};
 use crate::error::{Error, Result};
 use crate::linalg::Matrix;
 use crate::relation::Cuboid;
@@ -73,24 +73,28 @@ impl Shallow {
         if tower.scaling() != RowScaling::None {
             return refuse("rows scaled to unit norm".into());
         }
-        let sign = |j: usize| signs.map_or(1.0, |s| f64::from(s[j]));
+        // Scale and sign of an output.
+        let factor = |j: usize| f64::from(tower.scale()) * signs.map_or(1.0, |s| f64::from(s[j]));
         let (first, last) = (&tower.layers()[0], &tower.layers()[tower.layers().len() - 1]);
         let units = first.outputs();
         let (outputs, constant) = match tower.layers().len() {
             1 => {
-                let one = |u: usize, j: usize| if u == range.start + j { sign(u) } else { 0.0 };
+                let one = |u: usize, j: usize| if u == range.start + j { factor(u) } else { 0.0 };
                 (Matrix::from_fn(units, range.len(), one), vec![0.0; range.len()])
             }
             2 if last.activation() == Activation::Identity => {
                 let weight = |u: usize, j: usize| {
-                    sign(range.start + j) * f64::from(last.weights()[u * last.outputs() + range.start + j])
+                    factor(range.start + j) * f64::from(last.weights()[u * last.outputs() + range.start + j])
                 };
-                let constant = range.clone().map(|j| sign(j) * f64::from(last.bias()[j])).collect();
+                let constant = range.clone().map(|j| factor(j) * f64::from(last.bias()[j])).collect();
                 (Matrix::from_fn(units, range.len(), weight), constant)
             }
             2 => return refuse(format!("a last layer with {:?}", last.activation())),
             more => return refuse(format!("{more} layers")),
         };
+        if !is_known(first.activation()) {
+            return refuse(format!("{:?} units, whose derivatives have no bound", first.activation()));
+        }
         let axes = first.inputs();
         let weights = Matrix::from_fn(axes, units, |i, u| f64::from(first.weights()[i * units + u]));
         let bias = first.bias().iter().map(|&b| b.into()).collect();

@@ -7,6 +7,11 @@ use crate::tower::Activation;
 /// Orders of derivatives, 0 included, that are known of every activation.
 pub(crate) const ORDERS: usize = 14;
 
+/// Whether derivatives of every order are known and bounded on the whole line.
+pub(crate) fn is_known(activation: Activation) -> bool {
+    !matches!(activation, Activation::Exp | Activation::Power(_))
+}
+
 /// Whether the second derivative vanishes but for kinks.
 pub(crate) fn is_piecewise_linear(activation: Activation) -> bool {
     matches!(activation, Activation::Relu | Activation::Identity)
@@ -24,7 +29,8 @@ pub(crate) fn even_derivatives(activation: Activation, z: f64, out: &mut [f64]) 
             out.fill(0.0);
             out[0] = if activation == Activation::Relu { z.max(0.0) } else { z };
         }
-        Activation::Gelu | Activation::Tanh => {
+        // Unknown ones are refused before (`is_known`).
+        Activation::Gelu | Activation::Tanh | Activation::Exp | Activation::Power(_) => {
             let all = taylor_derivatives(activation, z);
             out.iter_mut().zip(all.iter().step_by(2)).for_each(|(out, value)| *out = *value);
         }
@@ -74,6 +80,7 @@ pub(crate) fn supremum(activation: Activation, n: usize) -> f64 {
             static TANH: OnceLock<[f64; ORDERS]> = OnceLock::new();
             TANH.get_or_init(|| suprema(Activation::Tanh))[n]
         }
+        Activation::Exp | Activation::Power(_) => f64::INFINITY,
         Activation::Gelu => {
             static GELU: OnceLock<[f64; ORDERS]> = OnceLock::new();
             GELU.get_or_init(|| suprema(Activation::Gelu))[n]
