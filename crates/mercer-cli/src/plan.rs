@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use mercer::bounds::{Evidence, Part};
 use mercer::fit::Options;
 use mercer::plan::{Need, Plan, Wish, plan_relation, plan_table};
 use mercer::with_threads;
@@ -122,8 +123,12 @@ fn needs(need: &Need) -> String {
             neurons(c.neurons),
             c.dim.map_or_else(dash, |d| d.to_string()),
             c.error.map_or_else(dash, number),
-            c.words
+            format_args!("{}: {}", evidence(c.evidence), c.words)
         );
+        if !c.parts.is_empty() {
+            let part = |p: &Part| format!("{} {} ({})", p.name, number(p.value), evidence(p.evidence));
+            let _ = writeln!(text, "  {:34} {}", "", c.parts.iter().map(part).collect::<Vec<_>>().join("; "));
+        }
     }
     match &need.trained {
         Some(t) => {
@@ -134,6 +139,15 @@ fn needs(need: &Need) -> String {
         None => text += "  no trained towers up to the widest tried meet it\n",
     }
     text
+}
+
+/// The word for how a number is known.
+pub(crate) fn evidence(evidence: Evidence) -> &'static str {
+    match evidence {
+        Evidence::Proven => "proven",
+        Evidence::Estimated => "estimated",
+        Evidence::Measured => "measured",
+    }
 }
 
 /// A number of neurons: whole where it can be read.

@@ -210,7 +210,18 @@ pub fn plan_relation(
     progress.stage("spectrum");
     let spectrum = sampled(relation, 0, queries, keys, Anchors::Spread, SAMPLE, wish.options.seed)?;
     let scale = fit.held_out_rmse / fit.held_out_relative;
-    let sizes = Sizes { relation, kernel, queries, keys, class, floors: &floors, spectrum: &spectrum, scale, wish };
+    let sizes = Sizes {
+        relation,
+        kernel,
+        queries,
+        keys,
+        class,
+        floors: &floors,
+        spectrum: &spectrum,
+        model: &fit.encoder,
+        scale,
+        wish,
+    };
     let needs = wish.targets.iter().map(|&target| sizes.need(target, progress)).collect::<Result<Vec<_>>>()?;
     let narrow = needs.first().and_then(|n| n.trained.as_ref());
     let (units, reason) = match narrow {

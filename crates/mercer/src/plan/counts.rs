@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
-use crate::encoder::Class;
+use crate::bounds::{Bound, FeatureNorms, Part, asymmetric, random_features, symmetric};
+use crate::construct::{self, Modulus, PartitionOptions, partition, partition_size};
+use crate::encoder::{Class, DualEncoder};
 use crate::error::Result;
 use crate::fit::{Progress, Target};
 use crate::plan::table::least_dim;
@@ -10,6 +12,7 @@ use crate::plan::width::{Search, Trained, Training};
 use crate::plan::{Wish, norm_of};
 use crate::relation::{Kernel, Law, Relation};
 use crate::spectrum::{Evidence, Floors, Norm, Spectrum};
+use crate::tower::{Activation, Tower};
 
 /// One way to reach an error, with its size.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -26,6 +29,8 @@ pub struct Count {
     pub evidence: Evidence,
     /// What it rests on, in words.
     pub words: String,
+    /// The numbers that a bound is made of, Barron norms among them.
+    pub parts: Vec<Part>,
 }
 
 /// What one target error needs.
@@ -57,38 +62,162 @@ pub(crate) struct Sizes<'a> {
     pub(crate) floors: &'a Floors,
     pub(crate) spectrum: &'a Spectrum,
     pub(crate) scale: f64,
+    /// Fitted towers, whose weights bound Barron norms where no theorem does.
+    pub(crate) model: &'a DualEncoder,
     pub(crate) wish: &'a Wish,
 }
+
+/// Frequencies drawn to estimate Barron norms.
+const DRAWS: usize = 4000;
+/// Widest random-feature network that is built and measured.
+const MOST_FEATURES: usize = 1 << 13;
+/// Memory that a partition network may take to be built and measured here.
+const MEMORY: u64 = 64 << 20;
 
 impl Sizes<'_> {
     pub(crate) fn need(&self, target: Target, progress: &dyn Progress) -> Result<Need> {
         let (error, norm, words) = norm_of(target, self.scale);
-        progress.stage("width");
         let search = Search::new(self.relation, self.queries, self.keys, self.class, self.wish.options.seed)?;
-        let least = self.least_dim(error, norm);
+        let least = least_dim(self.floors, self.class, error);
         let from = least.or(self.spectrum.dimension_for(error, Norm::Rms)).unwrap_or(1).max(1);
+        progress.stage("width");
         let trained = search.narrowest(error, norm, from, Training::Polished)?;
-        let mut counts = Vec::new();
+        progress.stage("bounds and constructions");
+        let mut counts = self.bounds(error, norm)?;
+        counts.extend(self.partition(&search, error, norm)?);
+        counts.extend(self.random_features(&search, error, norm)?);
         counts.extend(search.narrowest(error, norm, from, Training::ClosedForm)?.map(|t| Count {
-            name: "spectral network".into(),
+            name: "spectral network, built".into(),
             neurons: Some(t.neurons as f64),
             dim: Some(t.dim as f64),
             error: Some(t.error),
             evidence: Evidence::Measured,
             words: format!("random hidden units, outputs in closed form; the narrowest of {} fits", t.fits),
+            parts: Vec::new(),
         }));
-        Ok(Need {
-            least_dim: least,
-            theory_dim: self.spectrum.dimension_for(error, norm),
-            counts,
-            trained,
-            target: words,
-            error,
-            norm,
-        })
+        let theory_dim = self.spectrum.dimension_for(error, norm);
+        Ok(Need { least_dim: least, theory_dim, counts, trained, target: words, error, norm })
     }
 
-    fn least_dim(&self, error: f64, norm: Norm) -> Option<usize> {
-        least_dim(self.floors, self.class, error, norm)
+    /// What the theorems say suffices.
+    fn bounds(&self, error: f64, norm: Norm) -> Result<Vec<Count>> {
+        let mut found = Vec::new();
+        let norms =
+            self.kernel.and_then(|k| FeatureNorms::of_kernel(k, self.spectrum, DRAWS, self.wish.options.seed).ok());
+        let norms = match norms {
+            Some(norms) => Some([norms.clone(), norms]),
+            None => self.fitted_norms()?,
+        };
+        if let Some([left, right]) = &norms {
+            if self.class == Class::Symmetric && self.spectrum.positive {
+                found.push(symmetric(self.spectrum, left, self.kernel, &self.queries, error, norm)?);
+            }
+            found.push(asymmetric(self.spectrum, left, right, error, norm)?);
+        }
+        if let Some(kernel) = self.kernel {
+            found.push(random_features(kernel, &self.queries, error, norm, self.wish.confidence)?);
+        }
+        Ok(found.into_iter().map(Count::from).collect())
+    }
+
+    /// Barron norms of both sides from the output weights of towers of sine units: `c_j = sum_u |a_uj|`.
+    fn fitted_norms(&self) -> Result<Option<[FeatureNorms; 2]>> {
+        let of = |tower: &Tower| -> Option<Vec<f64>> {
+            let [hidden, last] = tower.layers() else { return None };
+            if hidden.activation() != Activation::Sine {
+                return None;
+            }
+            let columns = (0..last.outputs()).map(|j| {
+                let weights = last.weights().iter().skip(j).step_by(last.outputs());
+                // A constant is a sine unit, too.
+                weights.chain([&last.bias()[j]]).map(|&w| f64::from(w.abs())).sum::<f64>() * f64::from(tower.scale())
+            });
+            Some(columns.collect())
+        };
+        match (of(self.model.query()), of(self.model.key())) {
+            (Some(left), Some(right)) => Ok(Some([FeatureNorms::given(&left)?, FeatureNorms::given(&right)?])),
+            _ => Ok(None),
+        }
+    }
+
+    /// The partition network: counted, and built and measured where it is small.
+    fn partition(&self, search: &Search<'_>, error: f64, norm: Norm) -> Result<Option<Count>> {
+        let (Law::Cube { dim: dim @ 1..=4 }, None, Some(kernel)) = (self.queries, self.keys, self.kernel) else {
+            return Ok(None);
+        };
+        let Some(slope) = kernel.lipschitz() else { return Ok(None) };
+        let domain = construct::Domain::cube(dim, -1.0, 1.0)?;
+        let modulus = Modulus::Lipschitz { query: slope, key: slope };
+        let options = PartitionOptions { error, memory: MEMORY, ..PartitionOptions::default() };
+        let count = |neurons: f64, nodes: f64, measured: Option<f64>, words: String| Count {
+            name: if measured.is_some() { "partition network, built" } else { "partition network" }.into(),
+            neurons: Some(neurons),
+            dim: Some(nodes),
+            error: measured,
+            evidence: Evidence::Proven,
+            words,
+            parts: Vec::new(),
+        };
+        // A largest error is at least the root mean square error: the network serves both norms.
+        if let Ok(built) = partition(kernel, &domain, &domain, modulus, &options) {
+            let measured = search.error(&built.encoder, norm)?;
+            let words = format!("largest error at most {:.3e}, proven; Lipschitz constant {slope}", built.guarantee);
+            return Ok(Some(count(built.neurons as f64, built.dimension as f64, Some(measured), words)));
+        }
+        Ok(partition_size(&domain, &domain, modulus, &options).ok().map(|size| {
+            let words = format!(
+                "proven, Lipschitz constant {slope}; not built: {:.1} MB of weights, {} MB are the limit here",
+                size.bytes as f64 / 1e6,
+                MEMORY >> 20
+            );
+            count(size.neurons as f64, size.query_nodes as f64, None, words)
+        }))
+    }
+
+    /// The narrowest random-feature network, by doubling, that measures at most `error`.
+    fn random_features(&self, search: &Search<'_>, error: f64, norm: Norm) -> Result<Option<Count>> {
+        let (Law::Cube { dim }, None, Some(kernel)) = (self.queries, self.keys, self.kernel) else { return Ok(None) };
+        if kernel.spectral_measure(dim).is_none() {
+            return Ok(None);
+        }
+        let domain = construct::Domain::cube(dim, -1.0, 1.0)?;
+        let mut features = 2;
+        while features <= MOST_FEATURES {
+            let built =
+                construct::random_features(kernel, &domain, features, self.wish.confidence, self.wish.options.seed)?;
+            let measured = search.error(&built.encoder, norm)?;
+            if measured <= error {
+                return Ok(Some(Count {
+                    name: "random-feature network, built".into(),
+                    neurons: Some(features as f64),
+                    dim: Some(features as f64),
+                    error: Some(measured),
+                    evidence: Evidence::Measured,
+                    words: "the smallest power of two that does it, one draw".into(),
+                    parts: Vec::new(),
+                }));
+            }
+            features *= 2;
+        }
+        Ok(None)
+    }
+}
+
+impl From<Bound> for Count {
+    fn from(bound: Bound) -> Count {
+        let estimated = bound.parts.iter().any(|p| p.evidence != Evidence::Proven);
+        let name = match bound.name.as_str() {
+            "random features" => "random-feature bound".into(),
+            name => format!("{name} bound"),
+        };
+        Count {
+            name,
+            neurons: bound.valid.then_some(bound.neurons),
+            dim: bound.dimension.filter(|_| bound.valid),
+            error: None,
+            evidence: if estimated { Evidence::Estimated } else { Evidence::Proven },
+            words: if bound.valid { bound.assumptions } else { format!("does not apply: {}", bound.assumptions) },
+            parts: bound.parts,
+        }
     }
 }

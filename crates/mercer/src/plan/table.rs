@@ -9,7 +9,7 @@ use crate::pipeline::{PairTable, TableFit, fit_table};
 use crate::plan::width::Trained;
 use crate::plan::{Need, Plan, Size, Wish, choice, dimensions, fit_options, norm_of, recommendation, rows};
 use crate::rows::Features;
-use crate::spectrum::{Floors, Norm, table_floors};
+use crate::spectrum::{Floors, table_floors};
 
 /// Cells up to which the floors of a complete table are computed, exactly, from all of them.
 const CELLS: usize = 9_000_000;
@@ -48,7 +48,7 @@ pub fn plan_table(table: &PairTable<'_>, name: &str, wish: &Wish, progress: &dyn
         let (error, norm, words) = norm_of(target, scale);
         let trained = if searchable { narrowest(table, &done, target, units, &options)? } else { None };
         Ok(Need {
-            least_dim: floors.as_ref().and_then(|f| least_dim(f, class, error, norm)),
+            least_dim: floors.as_ref().and_then(|f| least_dim(f, class, error)),
             theory_dim: None,
             counts: Vec::new(),
             trained,
@@ -77,9 +77,9 @@ pub fn plan_table(table: &PairTable<'_>, name: &str, wish: &Wish, progress: &dyn
 }
 
 /// The smallest dimension that the floors of `class` do not exclude, among those computed.
-pub(crate) fn least_dim(floors: &Floors, class: Class, error: f64, norm: Norm) -> Option<usize> {
-    // A largest error is never below the root mean square error, so one floor serves both norms.
-    let (Norm::Rms | Norm::Sup) = norm;
+///
+/// A largest error is never below the root mean square error, so one floor serves both norms.
+pub(crate) fn least_dim(floors: &Floors, class: Class, error: f64) -> Option<usize> {
     floors.floors.iter().filter(|f| f.class == class && f.rms <= error).map(|f| f.dim).min()
 }
 
