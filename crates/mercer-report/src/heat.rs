@@ -125,7 +125,7 @@ impl HeatMap {
         };
         let (x, y) = (across(&self.x, self.columns()), across(&self.y, self.values.len()));
         let cells = self.blocks();
-        let drawings: String = SIZES.iter().map(|size| self.svg(&Frame::new(*size, &x, &y), &cells)).collect();
+        let drawings: String = SIZES.iter().map(|size| self.svg(&Frame::new(*size, &x, &y, 0), &cells)).collect();
         figure(&Figure {
             title: &self.title,
             caption: &self.caption,

@@ -15,6 +15,8 @@
 //! assert!(page.render().starts_with("<!DOCTYPE html>"));
 //! ```
 //!
+//! All types read and write JSON by `serde` (which has no infinite numbers), so that another language can hand over a page.
+//!
 //! # Bad numbers
 //!
 //! No number breaks a page. What an axis cannot show (not a number, infinite, not positive on a logarithmic axis) is left out of the

@@ -70,6 +70,23 @@ fn snapshot() {
 }
 
 #[test]
+fn pages_come_from_json() {
+    let text = r#"{"title": "t", "sections": [{"title": "s", "blocks": [
+        {"text": "words"},
+        {"facts": [{"name": "D", "value": "9", "basis": "proven"}]},
+        {"plot": {"title": "p", "x": {"label": "D", "log": true}, "y": {"label": "e"},
+                  "series": [{"name": "a", "data": {"line": [[1, 2], [2, 3]]}}], "marks": [{"y": [2.5, "target"]}]}}
+    ]}]}"#;
+    let page: Page = serde_json::from_str(text).unwrap();
+    let plot = Plot::new("p", Axis::log("D"), Axis::linear("e"))
+        .series(Series::line("a", vec![(1.0, 2.0), (2.0, 3.0)]))
+        .mark(Mark::y(2.5, "target"));
+    let section = Section::new("s").text("words").facts([Fact::new("D", "9").basis(Basis::Proven)]).plot(plot);
+    assert_eq!(page, Page::new("t").section(section));
+    assert_eq!(serde_json::from_str::<Page>(&serde_json::to_string(&page).unwrap()).unwrap(), page);
+}
+
+#[test]
 fn same_page_same_bytes() {
     assert_eq!(small().render(), small().render());
     assert_eq!(small().clone().render(), small().render());
@@ -300,7 +317,7 @@ fn crowds_are_thinned_in_the_drawing_alone() {
     assert!((2500..4000).contains(&drawn.len()), "{}", drawn.len());
     let highest = drawn.iter().map(|p| p.1).fold(f64::INFINITY, f64::min);
     assert!(highest < 25.0 && drawn.iter().filter(|p| p.1 < 100.0).count() == 1, "the outlier stays");
-    assert!(html.contains("every 4th of 70\u{202f}000 rows") && html.contains("Drawn with fewer points"));
+    assert!(html.contains("one in 4 of 70\u{202f}000 rows") && html.contains("Drawn with fewer points"));
     assert!(html.len() < 2_000_000, "{}", html.len());
 }
 
