@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::Csv;
 use crate::frame::{Figure, Frame, SIZES, figure, px};
 use crate::plot::Axis;
-use crate::scale::Scale;
+use crate::scale::{Scale, labels};
 use crate::text::{count, inline, number};
 
 /// Colours of the scale.
@@ -196,14 +196,17 @@ impl HeatMap {
     fn key(&self) -> String {
         let Some((low, high)) = self.span() else { return String::new() };
         let middle = if self.log { low.sqrt() * high.sqrt() } else { 0.5 * low + 0.5 * high };
+        // Two digits are enough to read colours by; the exact ends are in the description and in the data.
+        let rough = |v: f64| format!("{v:.1e}").parse().unwrap_or(v);
+        let ends = labels(&[low, middle, high].map(rough), self.log);
         let swatches: String = (0..LEVELS).map(|k| format!("<path class=\"h{k}\" d=\"M{k} 0h1v1h-1z\"/>")).collect();
         format!(
             "<div class=\"scale\"><p class=\"soft\">{}</p><div><svg viewBox=\"0 0 {LEVELS} 1\" preserveAspectRatio=\"none\" \
              aria-hidden=\"true\"><g class=\"heat\">{swatches}</g></svg><p><span>{}</span><span>{}</span><span>{}</span></p></div></div>\n",
             inline(&self.value),
-            number(low),
-            number(middle),
-            number(high),
+            ends[0],
+            ends[1],
+            ends[2],
         )
     }
 

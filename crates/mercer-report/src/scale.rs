@@ -177,7 +177,7 @@ fn linear_values(low: f64, high: f64, target: usize, whole: bool) -> Vec<f64> {
 }
 
 /// Labels of ticks, all in one style: plain, or with powers of ten.
-fn labels(values: &[f64], log: bool) -> Vec<String> {
+pub(crate) fn labels(values: &[f64], log: bool) -> Vec<String> {
     let largest = values.iter().fold(0.0, |a: f64, v| a.max(v.abs()));
     let least = values.iter().filter(|v| **v != 0.0).fold(f64::INFINITY, |a, v| a.min(v.abs()));
     let plain = largest < 99_999.0 && least > if log { 0.000_99 } else { 0.000_099 };
