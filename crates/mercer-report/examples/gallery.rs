@@ -32,7 +32,7 @@ fn spectrum() -> Plot {
 fn error_curve() -> Plot {
     let floor = |d: f64| 0.4 / d;
     Plot::new("Error against dimension", Axis::log("dimension D"), Axis::log("RMS error on pairs never seen"))
-        .caption("No pair of functions into R^D can go below the floor. The chosen dimension is the first that meets the target.")
+        .caption("No pair of functions into R^D can go below the floor. The chosen one meets the target first.")
         .series(Series::line("certified floor", dimensions().map(|d| (d, floor(d))).collect()).dashed())
         .series(Series::line("held out", dimensions().map(|d| (d, floor(d) * 1.25 + 0.004)).collect()))
         .series(Series::line("training pairs", dimensions().map(|d| (d, floor(d) * 1.1 + 0.001)).collect()))
@@ -222,15 +222,28 @@ fn page() -> Page {
         .command("mercer verify --relation gaussian:1 --error sup:1e-3 --report gallery.html")
         .section(
             Section::new("Summary")
-                .text("A relation `r(x, y)` is learned as an inner product. What is proven, estimated or measured is said beside each number, because the three are worth different things to whoever has to rely on them.")
+                .text(
+                    "A relation `r(x, y)` is learned as an inner product. \
+                     What is proven, estimated or measured is said beside each number.\n\nThe three are worth \
+                     different things to whoever has to rely on them.",
+                )
                 .facts(facts),
         )
         .section(Section::new("Claims").verdicts(verdicts()))
-        .section(Section::new("Size and error").plot(spectrum()).plot(error_curve()).plot(neurons()).heat_map(worst()).table(bounds()))
-        .section(Section::new("Errors in detail").plot(residuals()).plot(histogram()).plot(quantiles()))
         .section(
-            Section::new("Edge cases").plot(many()).plot(odd()).plot(Plot::new("Nothing at all", Axis::linear("x"), Axis::log("y"))),
+            Section::new("Size and error")
+                .plot(spectrum())
+                .plot(error_curve())
+                .plot(neurons())
+                .heat_map(worst())
+                .table(bounds()),
         )
+        .section(Section::new("Errors in detail").plot(residuals()).plot(histogram()).plot(quantiles()))
+        .section(Section::new("Edge cases").plot(many()).plot(odd()).plot(Plot::new(
+            "Nothing at all",
+            Axis::linear("x"),
+            Axis::log("y"),
+        )))
         .section(Section::new("One plot alone").plot(error_curve()))
 }
 

@@ -51,7 +51,8 @@ impl Csv {
         head.rows.truncate(SHOWN);
         let more = if kept.rows() > SHOWN { "…" } else { "" };
         format!(
-            "<details><summary>Data</summary><p><a download=\"{}.csv\" href=\"data:text/csv;charset=utf-8,{}\">Download CSV</a> \
+            "<details><summary>Data</summary>\
+             <p><a download=\"{}.csv\" href=\"data:text/csv;charset=utf-8,{}\">Download CSV</a> \
              <span class=\"soft\">{size}</span></p>\n<pre>{}{more}</pre></details>\n",
             slug(title),
             percent(&kept.to_string()),

@@ -223,7 +223,8 @@ impl Plot {
         points.len() <= FEW || self.names().len() > 1
     }
 
-    /// Markers on a line: at all points if they are few, at some if the line has to be told from others without its colour.
+    /// Markers on a line: at all points if they are few, at some if the line has to be told from others without its
+    /// colour.
     fn line_markers(&self, look: Look, series: &Series, points: &[Point], frame: &Frame) -> String {
         if points.len() <= FEW {
             return self.markers(look, series, points, frame);

@@ -95,8 +95,10 @@ impl Frame {
             (left - beyond, top - beyond, right - left + 2.0 * beyond, bottom - top + 2.0 * beyond);
         format!(
             "<svg class=\"{class}\" viewBox=\"0 0 {w} {h}\" role=\"img\" aria-label=\"{label}\">\
-             <path class=\"grid\" d=\"{grid}\"/><path class=\"axis\" d=\"M{l} {t}V{b}H{r}{ticks}\"/><g class=\"tick\">{words}</g>\n\
-             <svg x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" viewBox=\"{x} {y} {width} {height}\">{inside}</svg>{over}</svg>\n",
+             <path class=\"grid\" d=\"{grid}\"/><path class=\"axis\" d=\"M{l} {t}V{b}H{r}{ticks}\"/>\
+             <g class=\"tick\">{words}</g>\n\
+             <svg x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" viewBox=\"{x} {y} {width} {height}\">\
+             {inside}</svg>{over}</svg>\n",
             class = self.size.class,
             w = self.size.width,
             h = self.size.height,

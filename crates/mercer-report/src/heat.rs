@@ -28,9 +28,9 @@ pub struct Spot {
 
 /// Values on a regular grid over a rectangle, as colours: where an error is large, say.
 ///
-/// `values[i][j]` belongs to the cell in row `i` from below and column `j` from the left; rows may differ in length, missing cells
-/// stay empty. More than 96 rows or columns are drawn in blocks that show their largest value; the CSV has all, up to
-/// [`CSV_ROWS`](crate::CSV_ROWS).
+/// `values[i][j]` belongs to the cell in row `i` from below and column `j` from the left; rows may differ in length,
+/// missing cells stay empty. More than 96 rows or columns are drawn in blocks that show their largest value; the CSV
+/// has all, up to [`CSV_ROWS`](crate::CSV_ROWS).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HeatMap {
     /// What is shown, in a few words.
@@ -138,7 +138,8 @@ impl HeatMap {
         })
     }
 
-    /// At most [`CELLS`] rows and columns: the largest value of each block, not a number where the whole block is not finite.
+    /// At most [`CELLS`] rows and columns: the largest value of each block, not a number where the whole block is not
+    /// finite.
     fn blocks(&self) -> Vec<Vec<f64>> {
         let (rows, columns) = (self.values.len(), self.columns());
         let (height, width) = (rows.min(CELLS), columns.min(CELLS));
@@ -201,8 +202,10 @@ impl HeatMap {
         let ends = labels(&[low, middle, high].map(rough), self.log);
         let swatches: String = (0..LEVELS).map(|k| format!("<path class=\"h{k}\" d=\"M{k} 0h1v1h-1z\"/>")).collect();
         format!(
-            "<div class=\"scale\"><p class=\"soft\">{}</p><div><svg viewBox=\"0 0 {LEVELS} 1\" preserveAspectRatio=\"none\" \
-             aria-hidden=\"true\"><g class=\"heat\">{swatches}</g></svg><p><span>{}</span><span>{}</span><span>{}</span></p></div></div>\n",
+            "<div class=\"scale\"><p class=\"soft\">{}</p>\
+             <div><svg viewBox=\"0 0 {LEVELS} 1\" preserveAspectRatio=\"none\" \
+             aria-hidden=\"true\"><g class=\"heat\">{swatches}</g></svg>\
+             <p><span>{}</span><span>{}</span><span>{}</span></p></div></div>\n",
             inline(&self.value),
             ends[0],
             ends[1],

@@ -119,7 +119,8 @@ impl Scale {
             all.into_iter().filter(|v| !shown.contains(v)).collect()
         };
         if decades.len() > target {
-            // Every second, third, ... decade: exponents that the step divides, so that a step shows about as many as wanted.
+            // Every second, third, ... decade: exponents that the step divides, so that a step shows about as many as
+            // wanted.
             let steps = [2, 3, 4, 5, 6, 8, 10, 15, 20, 25, 30, 40, 50, 60, 80, 100, 150, 200];
             let step = steps.into_iter().find(|s| decades.len() <= s * (target + 1)).unwrap_or(300) as i32;
             let (shown, rest) = decades.into_iter().partition(|v| (v.log10().round() as i32).rem_euclid(step) == 0);

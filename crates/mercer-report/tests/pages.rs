@@ -53,7 +53,8 @@ fn small() -> Page {
         .section(Section::new("Claims").verdicts([verdict]))
 }
 
-/// `UPDATE_SNAPSHOTS=1 cargo test -p mercer-report` writes the page anew; the change shows in the diff. The style sheet is left out.
+/// `UPDATE_SNAPSHOTS=1 cargo test -p mercer-report` writes the page anew; the change shows in the diff. The style sheet
+/// is left out.
 #[test]
 fn snapshot() {
     let html = small().render();
