@@ -32,8 +32,8 @@ fn spectrum() -> Plot {
 fn error_curve() -> Plot {
     let floor = |d: f64| 0.4 / d;
     Plot::new("Error against dimension", Axis::log("dimension D"), Axis::log("RMS error on pairs never seen"))
-        .caption("No pair of functions into R^D can go below the floor. The chosen dimension is the first that meets the target.")
-        .series(Series::steps("certified floor", dimensions().map(|d| (d, floor(d))).collect()).dashed())
+        .caption("No pair of functions into R^D can go below the floor. The chosen one meets the target first.")
+        .series(Series::line("certified floor", dimensions().map(|d| (d, floor(d))).collect()).dashed())
         .series(Series::line("held out", dimensions().map(|d| (d, floor(d) * 1.25 + 0.004)).collect()))
         .series(Series::line("training pairs", dimensions().map(|d| (d, floor(d) * 1.1 + 0.001)).collect()))
         .mark(Mark::y(0.02, "target 0.02"))
@@ -60,6 +60,21 @@ fn residuals() -> Plot {
         .caption("Sixty thousand held-out pairs; near pairs have the smaller errors.")
         .series(Series::points("", (0..60_000).map(point).collect()))
         .mark(Mark::y(0.0, ""))
+}
+
+fn quantiles() -> Plot {
+    let steps =
+        (0..=60).map(|k| (0.4 + 0.01 * f64::from(k), 1e-3 * (-(1.0 - 0.0165 * f64::from(k)).ln()).max(0.05))).collect();
+    Plot::new(
+        "Error of a share of new pairs",
+        Axis::linear("share q of pairs"),
+        Axis::log("error not exceeded, 95 % sure"),
+    )
+    .caption("A tolerance bound is an order statistic, so it moves in steps.")
+    .series(Series::steps("tolerance bound", steps))
+    .mark(Mark::x(0.9, "q = 0.9"))
+    .mark(Mark::x(0.95, "q = 0.95"))
+    .mark(Mark::x(0.99, "q = 0.99"))
 }
 
 fn histogram() -> Plot {
@@ -207,15 +222,28 @@ fn page() -> Page {
         .command("mercer verify --relation gaussian:1 --error sup:1e-3 --report gallery.html")
         .section(
             Section::new("Summary")
-                .text("A relation `r(x, y)` is learned as an inner product. What is proven, estimated or measured is said beside each number, because the three are worth different things to whoever has to rely on them.")
+                .text(
+                    "A relation `r(x, y)` is learned as an inner product. \
+                     What is proven, estimated or measured is said beside each number.\n\nThe three are worth \
+                     different things to whoever has to rely on them.",
+                )
                 .facts(facts),
         )
         .section(Section::new("Claims").verdicts(verdicts()))
-        .section(Section::new("Size and error").plot(spectrum()).plot(error_curve()).plot(neurons()).heat_map(worst()).table(bounds()))
-        .section(Section::new("Errors in detail").plot(residuals()).plot(histogram()))
         .section(
-            Section::new("Edge cases").plot(many()).plot(odd()).plot(Plot::new("Nothing at all", Axis::linear("x"), Axis::log("y"))),
+            Section::new("Size and error")
+                .plot(spectrum())
+                .plot(error_curve())
+                .plot(neurons())
+                .heat_map(worst())
+                .table(bounds()),
         )
+        .section(Section::new("Errors in detail").plot(residuals()).plot(histogram()).plot(quantiles()))
+        .section(Section::new("Edge cases").plot(many()).plot(odd()).plot(Plot::new(
+            "Nothing at all",
+            Axis::linear("x"),
+            Axis::log("y"),
+        )))
         .section(Section::new("One plot alone").plot(error_curve()))
 }
 

@@ -45,15 +45,14 @@ impl Csv {
         let rows = count(self.rows() as u64);
         let size = match every {
             1 => format!("{rows} row{}", if self.rows() == 1 { "" } else { "s" }),
-            2 => format!("every second of {rows} rows"),
-            3 => format!("every third of {rows} rows"),
-            k => format!("every {k}th of {rows} rows"),
+            k => format!("one in {k} of {rows} rows"),
         };
         let mut head = kept.clone();
         head.rows.truncate(SHOWN);
         let more = if kept.rows() > SHOWN { "…" } else { "" };
         format!(
-            "<details><summary>Data</summary><p><a download=\"{}.csv\" href=\"data:text/csv;charset=utf-8,{}\">Download CSV</a> \
+            "<details><summary>Data</summary>\
+             <p><a download=\"{}.csv\" href=\"data:text/csv;charset=utf-8,{}\">Download CSV</a> \
              <span class=\"soft\">{size}</span></p>\n<pre>{}{more}</pre></details>\n",
             slug(title),
             percent(&kept.to_string()),
@@ -128,7 +127,7 @@ mod tests {
         csv.extend((0..50_000).map(|i| i.to_string()));
         let (kept, every) = csv.at_most(CSV_ROWS);
         assert_eq!((kept.rows(), every), (16_667, 3));
-        assert!(csv.details("t").contains("every third of 50\u{202f}000 rows"));
+        assert!(csv.details("t").contains("one in 3 of 50\u{202f}000 rows"));
         assert_eq!(csv.to_string().lines().count(), 50_001);
     }
 

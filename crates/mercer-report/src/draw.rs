@@ -4,8 +4,8 @@
 
 use std::fmt::Write;
 
-use crate::frame::{Figure, Frame, SIZES, figure, px};
-use crate::plot::{Axis, Data, Mark, Plot, Series};
+use crate::frame::{Figure, Frame, ROW, SIZES, figure, px};
+use crate::plot::{Data, Mark, Plot, Series};
 use crate::scale::Scale;
 use crate::text::{count, escape, inline, number};
 use crate::thin::{self, MOST};
@@ -79,49 +79,49 @@ impl Plot {
 
     /// Both axes, over all points that can be shown and over the reference lines.
     fn scales(&self) -> (Scale, Scale) {
-        const PAD: f64 = 0.03;
-        let (mut xs, mut ys, mut pad) = (Vec::new(), Vec::new(), PAD);
-        for series in &self.series {
-            match &series.data {
-                Data::Line(points) | Data::Points(points) | Data::Steps(points) | Data::Bars(points) => {
-                    let shown = || points.iter().filter(|(x, y)| self.has_place(*x, *y));
-                    xs.extend(shown().map(|p| p.0));
-                    ys.extend(shown().map(|p| p.1));
-                }
-                Data::Band(points) => {
-                    let shown = |p: &&(f64, f64, f64)| self.has_place(p.0, 1.0) && !p.1.is_nan() && !p.2.is_nan();
-                    for (x, low, high) in points.iter().filter(shown) {
-                        xs.push(*x);
-                        ys.extend([*low, *high]);
-                    }
-                }
-            }
-            if let Data::Bars(points) = &series.data {
-                // Room for half a bar at both ends, and a foot to stand on.
-                pad = (0.6 / points.len().max(1) as f64).min(0.5).max(pad).max(1.01 * PAD);
-                if !self.y.log {
-                    ys.push(0.0);
-                }
-            }
+        let shown = || self.points().filter(|(x, y)| self.has_place(*x, *y));
+        let across = self.marks.iter().filter_map(|m| if let Mark::X(at, _) = m { Some(*at) } else { None });
+        let up = self.marks.iter().filter_map(|m| if let Mark::Y(at, _) = m { Some(*at) } else { None });
+        let most = self.bars().map(<[Point]>::len).max();
+        let mut y = self.y.clone();
+        if most.is_some() && !y.log && y.range.is_none() {
+            // Bars stand on the frame if none hangs down.
+            let (low, high) = shown()
+                .map(|p| p.1)
+                .chain(up.clone())
+                .filter(|y| y.is_finite())
+                .fold((0.0, 0.0), |(a, b), y| (f64::min(a, y), f64::max(b, y)));
+            let room = 0.05 * (high - low);
+            y.range = Some((if low < 0.0 { low - room } else { 0.0 }, if high > 0.0 { high + room } else { 0.0 }));
         }
-        for mark in &self.marks {
-            match mark {
-                Mark::X(at, _) => xs.push(*at),
-                Mark::Y(at, _) => ys.push(*at),
-            }
-        }
-        // Bars stand on the frame if none hangs down.
-        let highest = ys.iter().copied().filter(|y| y.is_finite()).fold(0.0, f64::max);
-        let stand = pad > PAD && !self.y.log && highest > 0.0 && !ys.iter().any(|y| *y < 0.0);
-        let range = self.y.range.or(stand.then_some((0.0, 1.05 * highest)));
-        let y = Scale::new(&Axis { range, ..self.y.clone() }, ys.into_iter(), 0.05);
-        (Scale::new(&self.x, xs.into_iter(), pad), y)
+        // Room for half a bar at both ends.
+        let pad = most.map_or(0.03, |bars| (0.6 / bars.max(1) as f64).clamp(0.03, 0.5));
+        (
+            Scale::new(&self.x, shown().map(|p| p.0).chain(across), pad),
+            Scale::new(&y, shown().map(|p| p.1).chain(up), 0.05),
+        )
+    }
+
+    /// All points; of a band both ends.
+    fn points(&self) -> impl Iterator<Item = Point> {
+        self.series.iter().flat_map(|series| {
+            let (pairs, band): (&[Point], &[_]) = match &series.data {
+                Data::Line(p) | Data::Points(p) | Data::Steps(p) | Data::Bars(p) => (p, &[]),
+                Data::Band(p) => (&[], p),
+            };
+            pairs.iter().copied().chain(band.iter().flat_map(|&(x, low, high)| [(x, low), (x, high)]))
+        })
+    }
+
+    /// The series that are bars.
+    fn bars(&self) -> impl Iterator<Item = &[Point]> {
+        self.series.iter().filter_map(|s| if let Data::Bars(points) = &s.data { Some(points.as_slice()) } else { None })
     }
 
     /// The figure.
     pub(crate) fn html(&self) -> String {
         let (x, y) = self.scales();
-        let drawings: String = SIZES.iter().map(|size| self.svg(&Frame::new(*size, &x, &y))).collect();
+        let drawings: String = SIZES.iter().map(|size| self.svg(&Frame::new(*size, &x, &y, self.rows()))).collect();
         figure(&Figure {
             title: &self.title,
             caption: &self.caption,
@@ -129,65 +129,49 @@ impl Plot {
             x: &self.x.label,
             y: &self.y.label,
             drawings: &drawings,
-            notes: &self.notes(&Frame::new(SIZES[0], &x, &y)),
+            notes: &self.notes(&Frame::new(SIZES[0], &x, &y, self.rows())),
             data: &self.csv().details(&self.title),
         })
     }
 
     fn svg(&self, frame: &Frame) -> String {
-        let bars = self.bars(frame);
-        let mut inside = String::new();
-        let mut bar = 0;
-        // Bands lie below everything, so that no curve is hidden.
-        for series in self.series.iter().filter(|s| matches!(s.data, Data::Band(_))) {
-            inside += &self.series_svg(frame, series, (0.0, 0.0));
+        let width = self.bar_width(frame);
+        let mut left = -0.5 * width * self.bars().count() as f64;
+        let (mut bands, mut inside) = (String::new(), String::new());
+        for series in &self.series {
+            match &series.data {
+                // Bands lie below everything, so that no curve is hidden.
+                Data::Band(_) => bands += &self.series_svg(frame, series, (0.0, 0.0)),
+                Data::Bars(_) => {
+                    inside += &self.series_svg(frame, series, (left, width));
+                    left += width;
+                }
+                _ => inside += &self.series_svg(frame, series, (0.0, 0.0)),
+            }
         }
-        for series in self.series.iter().filter(|s| !matches!(s.data, Data::Band(_))) {
-            let slot = if matches!(series.data, Data::Bars(_)) {
-                bar += 1;
-                (bars.0 * (bar as f64 - 1.0 - 0.5 * bars.1 as f64), bars.0)
-            } else {
-                (0.0, 0.0)
-            };
-            inside += &self.series_svg(frame, series, slot);
-        }
+        inside.insert_str(0, &bands);
         let (lines, mut words) = self.marks_svg(frame);
-        inside += &lines;
-        if !self.any_shown() {
+        if !self.points().any(|(x, y)| self.has_place(x, y)) {
             let ((left, right), (bottom, top)) = (frame.x.ends(), frame.y.ends());
             let (x, y) = (px(0.5 * (left + right)), px(0.5 * (bottom + top)));
             let _ =
                 write!(words, "<text class=\"label none\" x=\"{x}\" y=\"{y}\" text-anchor=\"middle\">no data</text>");
         }
-        frame.svg(&self.description(), &inside, &words)
+        frame.svg(&self.description(), &inside, &(lines + &words))
     }
 
-    fn any_shown(&self) -> bool {
-        self.series.iter().any(|s| match &s.data {
-            Data::Line(p) | Data::Points(p) | Data::Steps(p) | Data::Bars(p) => {
-                p.iter().any(|p| self.has_place(p.0, p.1))
-            }
-            Data::Band(p) => p.iter().any(|p| self.has_place(p.0, 1.0) && !p.1.is_nan() && !p.2.is_nan()),
-        })
-    }
-
-    /// Width of one bar in pixels and number of series with bars.
-    fn bars(&self, frame: &Frame) -> (f64, usize) {
-        let (mut ats, mut sets) = (Vec::new(), 0);
-        for series in &self.series {
-            if let Data::Bars(points) = &series.data {
-                sets += 1;
-                ats.extend(points.iter().filter_map(|p| frame.x.at(p.0)));
-            }
-        }
-        ats.sort_by(f64::total_cmp);
+    /// Width of one bar in pixels: side by side they leave a small gap between the closest places.
+    fn bar_width(&self, frame: &Frame) -> f64 {
+        let mut places: Vec<f64> = self.bars().flatten().filter_map(|p| frame.x.at(p.0)).collect();
+        places.sort_by(f64::total_cmp);
         let (left, right) = frame.x.ends();
-        let gaps = ats.windows(2).map(|w| w[1] - w[0]).filter(|gap| *gap > 1e-6);
-        let gap = gaps.fold(0.25 * (right - left), f64::min).max(1.0);
-        (0.86 * gap / f64::from(sets.max(1)), sets as usize)
+        let gaps = places.windows(2).map(|w| w[1] - w[0]).filter(|gap| *gap > 1e-6);
+        let gap = gaps.fold(0.25 * (right - left), f64::min);
+        (0.86 * gap / self.bars().count().max(1) as f64).max(0.5)
     }
 
-    fn series_svg(&self, frame: &Frame, series: &Series, bar: Point) -> String {
+    /// A series; `bar` is where its bars begin, from their place, and their width.
+    fn series_svg(&self, frame: &Frame, series: &Series, bar: (f64, f64)) -> String {
         let look = self.look(series);
         let place = |p: &Point| self.place(frame, *p);
         let body = match &series.data {
@@ -213,9 +197,8 @@ impl Plot {
                 let foot = frame.y.at(0.0).unwrap_or(frame.y.ends().0);
                 let rectangles = points.iter().filter_map(|p| {
                     let (x, y) = place(p)?;
-                    let path =
-                        format!("M{} {}V{}h{}V{}z", px(x + bar.0), px(foot), px(y), px(bar.1.max(0.5)), px(foot));
-                    Some(self.told(series, &path, *p, points.len() <= TOLD))
+                    let path = format!("M{} {}V{}h{}V{}z", px(x + bar.0), px(foot), px(y), px(bar.1), px(foot));
+                    Some(told(series, &path, *p, points.len() <= TOLD))
                 });
                 format!("<g class=\"bar\">{}</g>", rectangles.collect::<String>())
             }
@@ -224,21 +207,11 @@ impl Plot {
         format!("<g class=\"{}\">{body}</g>\n", look.class(series.dashed))
     }
 
-    /// A path that tells its value, if `told`.
-    fn told(&self, series: &Series, path: &str, point: Point, told: bool) -> String {
-        if !told {
-            return format!("<path d=\"{path}\"/>");
-        }
-        let name = if series.name.is_empty() { String::new() } else { format!("{}: ", series.name) };
-        let text = format!("{name}({}, {})", number(point.0), number(point.1));
-        format!("<path d=\"{path}\"><title>{}</title></path>", escape(&text))
-    }
-
     fn markers(&self, look: Look, series: &Series, points: &[Point], frame: &Frame) -> String {
         let r = if points.len() <= TOLD { 4.0 } else { 3.0 };
         let shapes = points.iter().filter_map(|p| self.place(frame, *p).map(|(x, y)| (look.marker(x, y, r), *p)));
         if points.len() <= TOLD {
-            let paths: String = shapes.map(|(path, p)| self.told(series, &path, p, true)).collect();
+            let paths: String = shapes.map(|(path, p)| told(series, &path, p, true)).collect();
             format!("<g class=\"dot\">{paths}</g>")
         } else {
             format!("<path class=\"dot\" d=\"{}\"/>", shapes.map(|s| s.0).collect::<String>())
@@ -250,7 +223,8 @@ impl Plot {
         points.len() <= FEW || self.names().len() > 1
     }
 
-    /// Markers on a line: at all points if they are few, at some if the line has to be told from others without its colour.
+    /// Markers on a line: at all points if they are few, at some if the line has to be told from others without its
+    /// colour.
     fn line_markers(&self, look: Look, series: &Series, points: &[Point], frame: &Frame) -> String {
         if points.len() <= FEW {
             return self.markers(look, series, points, frame);
@@ -266,6 +240,11 @@ impl Plot {
         self.markers(look, series, &chosen, frame)
     }
 
+    /// Rows of labels above the frame: those of neighbouring vertical lines must not meet.
+    fn rows(&self) -> usize {
+        self.marks.iter().filter(|m| matches!(m, Mark::X(_, label) if !label.is_empty())).count().min(4)
+    }
+
     /// Reference lines, and their labels.
     fn marks_svg(&self, frame: &Frame) -> (String, String) {
         let ((left, right), (bottom, top)) = (frame.x.ends(), frame.y.ends());
@@ -274,10 +253,11 @@ impl Plot {
             match mark {
                 Mark::X(at, label) => {
                     let Some(x) = frame.x.at(*at).filter(|x| frame.x.shows(*x)) else { continue };
-                    let _ = write!(path, "M{} {}V{}", px(x), px(bottom), px(top));
-                    // Labels of neighbouring lines stand on different rows.
-                    words += &frame.label(x, top + 12.0 + 15.0 * f64::from(row % 4), label);
-                    row += 1;
+                    // The line goes up to its label, above the frame, where no data are.
+                    let up = if label.is_empty() { 0.0 } else { ROW * (1 + row % self.rows()) as f64 };
+                    row += usize::from(!label.is_empty());
+                    let _ = write!(path, "M{} {}V{}", px(x), px(bottom), px(top - up));
+                    words += &frame.label(x, top - up + 11.0, label);
                 }
                 Mark::Y(at, label) => {
                     let Some(y) = frame.y.at(*at).filter(|y| frame.y.shows(*y)) else { continue };
@@ -370,6 +350,16 @@ impl Plot {
         }
         notes
     }
+}
+
+/// A path that tells its value where the pointer rests on it, if `told`.
+fn told(series: &Series, path: &str, point: Point, told: bool) -> String {
+    if !told {
+        return format!("<path d=\"{path}\"/>");
+    }
+    let name = if series.name.is_empty() { String::new() } else { format!("{}: ", series.name) };
+    let text = format!("{name}({}, {})", number(point.0), number(point.1));
+    format!("<path d=\"{path}\"><title>{}</title></path>", escape(&text))
 }
 
 /// Runs of neighbouring points that have a place.

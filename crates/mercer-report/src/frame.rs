@@ -21,6 +21,9 @@ pub(crate) const SIZES: [Size; 2] = [
     Size { width: 340.0, height: 250.0, class: "narrow", step: 46.0 },
 ];
 
+/// The height of a row of labels.
+pub(crate) const ROW: f64 = 15.0;
+
 /// The width of a text of 12 units, generously.
 fn text_width(text: &str) -> f64 {
     let unit = |c: char| if "⁰¹²³⁴⁵⁶⁷⁸⁹⁻.·".contains(c) { 4.6 } else { 6.9 };
@@ -47,10 +50,11 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    pub(crate) fn new(size: Size, x: &Scale, y: &Scale) -> Self {
-        let (top, bottom, right) = (8.0, size.height - 26.0, size.width - 12.0);
+    /// Leaves room for `rows` of labels above.
+    pub(crate) fn new(size: Size, x: &Scale, y: &Scale, rows: usize) -> Self {
+        let (top, bottom, right) = (8.0 + ROW * rows as f64, size.height - 26.0, size.width - 12.0);
         let y = y.between(bottom, top);
-        let y_ticks = y.ticks(44.0, |_| 18.0);
+        let y_ticks = y.ticks(36.0, |_| 18.0);
         let widest = y_ticks.iter().filter_map(|t| t.label.as_deref()).map(text_width).fold(14.0, f64::max);
         let x = x.between(widest + 12.0, right);
         let x_ticks = x.ticks(size.step, |label| text_width(label) + 12.0);
@@ -91,8 +95,10 @@ impl Frame {
             (left - beyond, top - beyond, right - left + 2.0 * beyond, bottom - top + 2.0 * beyond);
         format!(
             "<svg class=\"{class}\" viewBox=\"0 0 {w} {h}\" role=\"img\" aria-label=\"{label}\">\
-             <path class=\"grid\" d=\"{grid}\"/><path class=\"axis\" d=\"M{l} {t}V{b}H{r}{ticks}\"/><g class=\"tick\">{words}</g>\n\
-             <svg x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" viewBox=\"{x} {y} {width} {height}\">{inside}</svg>{over}</svg>\n",
+             <path class=\"grid\" d=\"{grid}\"/><path class=\"axis\" d=\"M{l} {t}V{b}H{r}{ticks}\"/>\
+             <g class=\"tick\">{words}</g>\n\
+             <svg x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" viewBox=\"{x} {y} {width} {height}\">\
+             {inside}</svg>{over}</svg>\n",
             class = self.size.class,
             w = self.size.width,
             h = self.size.height,

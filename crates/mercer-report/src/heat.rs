@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::Csv;
 use crate::frame::{Figure, Frame, SIZES, figure, px};
 use crate::plot::Axis;
-use crate::scale::Scale;
+use crate::scale::{Scale, labels};
 use crate::text::{count, inline, number};
 
 /// Colours of the scale.
@@ -28,9 +28,9 @@ pub struct Spot {
 
 /// Values on a regular grid over a rectangle, as colours: where an error is large, say.
 ///
-/// `values[i][j]` belongs to the cell in row `i` from below and column `j` from the left; rows may differ in length, missing cells
-/// stay empty. More than 96 rows or columns are drawn in blocks that show their largest value; the CSV has all, up to
-/// [`CSV_ROWS`](crate::CSV_ROWS).
+/// `values[i][j]` belongs to the cell in row `i` from below and column `j` from the left; rows may differ in length,
+/// missing cells stay empty. More than 96 rows or columns are drawn in blocks that show their largest value; the CSV
+/// has all, up to [`CSV_ROWS`](crate::CSV_ROWS).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HeatMap {
     /// What is shown, in a few words.
@@ -125,7 +125,7 @@ impl HeatMap {
         };
         let (x, y) = (across(&self.x, self.columns()), across(&self.y, self.values.len()));
         let cells = self.blocks();
-        let drawings: String = SIZES.iter().map(|size| self.svg(&Frame::new(*size, &x, &y), &cells)).collect();
+        let drawings: String = SIZES.iter().map(|size| self.svg(&Frame::new(*size, &x, &y, 0), &cells)).collect();
         figure(&Figure {
             title: &self.title,
             caption: &self.caption,
@@ -138,7 +138,8 @@ impl HeatMap {
         })
     }
 
-    /// At most [`CELLS`] rows and columns: the largest value of each block, not a number where the whole block is not finite.
+    /// At most [`CELLS`] rows and columns: the largest value of each block, not a number where the whole block is not
+    /// finite.
     fn blocks(&self) -> Vec<Vec<f64>> {
         let (rows, columns) = (self.values.len(), self.columns());
         let (height, width) = (rows.min(CELLS), columns.min(CELLS));
@@ -196,14 +197,19 @@ impl HeatMap {
     fn key(&self) -> String {
         let Some((low, high)) = self.span() else { return String::new() };
         let middle = if self.log { low.sqrt() * high.sqrt() } else { 0.5 * low + 0.5 * high };
+        // Two digits are enough to read colours by; the exact ends are in the description and in the data.
+        let rough = |v: f64| format!("{v:.1e}").parse().unwrap_or(v);
+        let ends = labels(&[low, middle, high].map(rough), self.log);
         let swatches: String = (0..LEVELS).map(|k| format!("<path class=\"h{k}\" d=\"M{k} 0h1v1h-1z\"/>")).collect();
         format!(
-            "<div class=\"scale\"><p class=\"soft\">{}</p><div><svg viewBox=\"0 0 {LEVELS} 1\" preserveAspectRatio=\"none\" \
-             aria-hidden=\"true\"><g class=\"heat\">{swatches}</g></svg><p><span>{}</span><span>{}</span><span>{}</span></p></div></div>\n",
+            "<div class=\"scale\"><p class=\"soft\">{}</p>\
+             <div><svg viewBox=\"0 0 {LEVELS} 1\" preserveAspectRatio=\"none\" \
+             aria-hidden=\"true\"><g class=\"heat\">{swatches}</g></svg>\
+             <p><span>{}</span><span>{}</span><span>{}</span></p></div></div>\n",
             inline(&self.value),
-            number(low),
-            number(middle),
-            number(high),
+            ends[0],
+            ends[1],
+            ends[2],
         )
     }
 

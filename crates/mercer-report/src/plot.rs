@@ -46,7 +46,8 @@ pub enum Data {
     Steps(Vec<(f64, f64)>),
     /// Bars of height `y` at `x`; bars of several series stand side by side.
     Bars(Vec<(f64, f64)>),
-    /// The area between two curves: `(x, low, high)`. An infinite end, or one at most 0 on a logarithmic axis, reaches the frame.
+    /// The area between two curves: `(x, low, high)`. An infinite end, or one at most 0 on a logarithmic axis, reaches
+    /// the frame.
     Band(Vec<(f64, f64, f64)>),
 }
 
@@ -60,7 +61,8 @@ impl Data {
     }
 }
 
-/// A named set of numbers. Series of the same name share a colour and a place in the legend, as a curve and its band should.
+/// A named set of numbers. Series of the same name share a colour and a place in the legend, as a curve and its band
+/// should.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Series {
     /// The name in the legend and in the CSV.
@@ -132,8 +134,8 @@ impl Mark {
 
 /// A plot of series over two axes.
 ///
-/// More than about 3000 points are thinned for drawing: a curve keeps its least and largest value in each column of pixels, a cloud
-/// keeps its extremes and an even choice of the rest. The CSV keeps [`CSV_ROWS`](crate::CSV_ROWS) rows.
+/// More than about 3000 points are thinned for drawing: a curve keeps its least and largest value in each column of
+/// pixels, a cloud keeps its extremes and an even choice of the rest. The CSV keeps [`CSV_ROWS`](crate::CSV_ROWS) rows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plot {
     /// What is plotted, in a few words.

@@ -119,7 +119,8 @@ impl Scale {
             all.into_iter().filter(|v| !shown.contains(v)).collect()
         };
         if decades.len() > target {
-            // Every second, third, ... decade: exponents that the step divides, so that a step shows about as many as wanted.
+            // Every second, third, ... decade: exponents that the step divides, so that a step shows about as many as
+            // wanted.
             let steps = [2, 3, 4, 5, 6, 8, 10, 15, 20, 25, 30, 40, 50, 60, 80, 100, 150, 200];
             let step = steps.into_iter().find(|s| decades.len() <= s * (target + 1)).unwrap_or(300) as i32;
             let (shown, rest) = decades.into_iter().partition(|v| (v.log10().round() as i32).rem_euclid(step) == 0);
@@ -177,7 +178,7 @@ fn linear_values(low: f64, high: f64, target: usize, whole: bool) -> Vec<f64> {
 }
 
 /// Labels of ticks, all in one style: plain, or with powers of ten.
-fn labels(values: &[f64], log: bool) -> Vec<String> {
+pub(crate) fn labels(values: &[f64], log: bool) -> Vec<String> {
     let largest = values.iter().fold(0.0, |a: f64, v| a.max(v.abs()));
     let least = values.iter().filter(|v| **v != 0.0).fold(f64::INFINITY, |a, v| a.min(v.abs()));
     let plain = largest < 99_999.0 && least > if log { 0.000_99 } else { 0.000_099 };

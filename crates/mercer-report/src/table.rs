@@ -91,7 +91,8 @@ pub(crate) fn verdicts(verdicts: &[Verdict]) -> String {
         .map(|h| format!("<th scope=\"col\" role=\"columnheader\">{h}</th>"))
         .concat();
     format!(
-        "<p class=\"summary\">{summary}</p>\n<div class=\"fit\"><table class=\"verdicts\" role=\"table\"><thead role=\"rowgroup\">\
+        "<p class=\"summary\">{summary}</p>\n<div class=\"fit\">\
+         <table class=\"verdicts\" role=\"table\"><thead role=\"rowgroup\">\
          <tr role=\"row\">{head}</tr></thead>\n<tbody role=\"rowgroup\">\n{rows}</tbody></table></div>\n"
     )
 }
@@ -259,7 +260,8 @@ impl Table {
         let empty = "<tr><td class=\"soft\">no rows</td></tr>\n";
         let notes: String = self.notes.iter().map(|n| format!("<p class=\"note\">{}</p>\n", inline(n))).collect();
         format!(
-            "<div class=\"table\"><p class=\"caption\">{}</p>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{}\">\
+            "<div class=\"table\"><p class=\"caption\">{}</p>\n\
+             <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{}\">\
              <table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{}</tbody></table></div>\n{notes}</div>\n",
             inline(&self.caption),
             escape(if self.caption.is_empty() { "table" } else { &self.caption }),

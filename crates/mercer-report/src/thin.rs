@@ -5,8 +5,8 @@ pub(crate) const MOST: usize = 3000;
 
 type Pixel = (f64, f64);
 
-/// A curve with at most four points in each column of one pixel: the first, the least, the largest and the last, in their order.
-/// Neither the outline nor an extreme changes.
+/// A curve with at most four points in each column of one pixel: the first, the least, the largest and the last, in
+/// their order. Neither the outline nor an extreme changes.
 pub(crate) fn curve(points: &[Pixel]) -> Vec<Pixel> {
     if points.len() <= MOST {
         return points.to_vec();
@@ -24,8 +24,8 @@ fn extremes(column: &[Pixel]) -> Vec<Pixel> {
     kept.into_iter().map(|i| column[i]).collect()
 }
 
-/// A cloud of about [`MOST`] points: the least and the largest of each column of two pixels, and an even choice of all, by position
-/// in the list. The outline stays, and so does the density within.
+/// A cloud of about [`MOST`] points: the least and the largest of each column of two pixels, and an even choice of all,
+/// by position in the list. The outline stays, and so does the density within.
 pub(crate) fn cloud(points: &[Pixel]) -> Vec<Pixel> {
     if points.len() <= MOST {
         return points.to_vec();
