@@ -228,32 +228,29 @@ fn known_items_are_covered() {
 #[test]
 fn a_finite_number_of_pairs_is_covered() {
     let law = Law::Heavy;
-    {
-        let all = whole(law).part(&Seed(7).stream("finite").choose(19900, 600));
-        for confidence in CONFIDENCES {
-            let [tolerance, betting, student, signs] = failures(|seed| {
-                let order = Seed(seed).stream("held out").choose(600, 600);
-                let (held_out, unseen) = (all.part(&order[..400]), all.part(&order[400..]));
-                let request =
-                    Request { range: Some(all.largest()), pairs_in_all: Some(600), ..request(confidence, seed) };
-                let c = held_out.certify(Population::KnownItems, true, request);
-                let (predicted, value) = held_out.labels(1.0);
-                let (x, y) = (&held_out.x, &held_out.y);
-                let labelled = HeldOut { x, y, predicted: &predicted, value: &value, shared: true };
-                let labelled = certify(labelled, Population::KnownItems, Request { range: None, ..request }).unwrap();
-                let wrong = unseen.error.iter().filter(|e| **e >= 1.0).count() as f64 / 200.0;
-                [
-                    covers(statement(&c, What::Tolerance, Method::Hypergeometric), unseen.quantile(0.9)),
-                    covers(statement(&c, What::Rms, Method::Betting), unseen.rms()),
-                    covers(statement(&c, What::Rms, Method::Student), unseen.rms()),
-                    covers(statement(&labelled, What::Sign, Method::Hypergeometric), wrong),
-                ]
-            });
-            assert_exact(tolerance, confidence, &format!("{law:?}, unseen pairs, tolerance"));
-            assert_exact(betting, confidence, &format!("{law:?}, unseen pairs, rms"));
-            assert_asymptotic(student, confidence, &format!("{law:?}, unseen pairs, rms"));
-            assert_exact(signs, confidence, &format!("{law:?}, unseen pairs, signs"));
-        }
+    let all = whole(law).part(&Seed(7).stream("finite").choose(19900, 600));
+    for confidence in CONFIDENCES {
+        let [tolerance, betting, student, signs] = failures(|seed| {
+            let order = Seed(seed).stream("held out").choose(600, 600);
+            let (held_out, unseen) = (all.part(&order[..400]), all.part(&order[400..]));
+            let request = Request { range: Some(all.largest()), pairs_in_all: Some(600), ..request(confidence, seed) };
+            let c = held_out.certify(Population::KnownItems, true, request);
+            let (predicted, value) = held_out.labels(1.0);
+            let (x, y) = (&held_out.x, &held_out.y);
+            let labelled = HeldOut { x, y, predicted: &predicted, value: &value, shared: true };
+            let labelled = certify(labelled, Population::KnownItems, Request { range: None, ..request }).unwrap();
+            let wrong = unseen.error.iter().filter(|e| **e >= 1.0).count() as f64 / 200.0;
+            [
+                covers(statement(&c, What::Tolerance, Method::Hypergeometric), unseen.quantile(0.9)),
+                covers(statement(&c, What::Rms, Method::Betting), unseen.rms()),
+                covers(statement(&c, What::Rms, Method::Student), unseen.rms()),
+                covers(statement(&labelled, What::Sign, Method::Hypergeometric), wrong),
+            ]
+        });
+        assert_exact(tolerance, confidence, &format!("{law:?}, unseen pairs, tolerance"));
+        assert_exact(betting, confidence, &format!("{law:?}, unseen pairs, rms"));
+        assert_asymptotic(student, confidence, &format!("{law:?}, unseen pairs, rms"));
+        assert_exact(signs, confidence, &format!("{law:?}, unseen pairs, signs"));
     }
 }
 
@@ -542,7 +539,10 @@ fn degenerate_pairs_give_statements_not_panics() {
                     let predicted: Vec<f64> = value.iter().map(|v| v + level).collect();
                     let held_out = HeldOut { x, y, predicted: &predicted, value: &value, shared };
                     let c = certify(held_out, population, Request::default()).unwrap();
+                    let exact_zero = level == 0.0;
                     for s in &c.statements {
+                        let rms = s.quantity == Quantity::RootMeanSquare;
+                        assert!(!(rms && exact_zero) || s.measured == Some(0.0), "{s:?}");
                         let ends = [s.lower.unwrap_or(0.0), s.upper.unwrap_or(f64::MAX)];
                         assert!(ends[0] <= ends[1] && s.effective_pairs >= 0.0, "{s:?}");
                         assert!(s.effective_pairs.is_finite() && s.measured.is_none_or(f64::is_finite), "{s:?}");
@@ -553,6 +553,31 @@ fn degenerate_pairs_give_statements_not_panics() {
             }
         }
     }
+}
+
+/// Labels bound the error of predictions between them; a half-way prediction is no right one.
+#[test]
+fn labels_are_found_and_bound_the_error() {
+    let items: Vec<u32> = (0..200).collect();
+    let labels: Vec<f64> = (0..200).map(|i| f64::from(i % 2)).collect();
+    let with = |predicted: &[f64], value: &[f64]| {
+        let held_out = HeldOut { x: &items, y: &items, predicted, value, shared: false };
+        certify(held_out, Population::TwoNewItems, request(0.95, 0)).unwrap()
+    };
+    let near: Vec<f64> = labels.iter().map(|l| 0.5 + 0.4 * (l - 0.5)).collect();
+    let c = with(&near, &labels);
+    let (rms, signs) = (statement(&c, What::Rms, Method::Matching), statement(&c, What::Sign, Method::Matching));
+    assert!(rms.lower.unwrap() < 0.3 && (0.3..0.4).contains(&rms.upper.unwrap()), "{rms:?}");
+    assert!(rms.assumptions.contains("between the labels"));
+    // No wrong one among 200: 1 - (delta / 2)^(1 / 200).
+    assert!((signs.upper.unwrap() - (1.0 - 0.025f64.powf(1.0 / 200.0))).abs() < 1e-12, "{signs:?}");
+    let beyond: Vec<f64> = near.iter().map(|p| p + 0.5).collect();
+    assert_eq!(statement(&with(&beyond, &labels), What::Rms, Method::Matching).upper, None);
+    let plus_minus: Vec<f64> = labels.iter().map(|l| 2.0 * l - 1.0).collect();
+    let c = with(&[0.0; 200], &plus_minus);
+    assert_eq!(statement(&c, What::Sign, Method::Matching).measured, Some(1.0));
+    let c = with(&near, &near);
+    assert!(c.statements.iter().all(|s| s.quantity != Quantity::SignErrorRate), "values that are no labels");
 }
 
 #[test]

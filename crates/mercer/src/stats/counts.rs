@@ -197,6 +197,15 @@ mod tests {
     }
 
     #[test]
+    fn a_huge_population_is_a_law() {
+        for k in [5, 20, 60] {
+            let got = hypergeometric_at_least(1 << 52, 1 << 49, 100, k);
+            let exact = binomial_at_least(100, 0.125, k);
+            assert!((got / exact - 1.0).abs() < 1e-11, "{k}: {got:e} {exact:e}");
+        }
+    }
+
+    #[test]
     fn pairs_needed_are_those_of_the_textbooks() {
         for (q, delta, n) in
             [(0.9, 0.05, 29), (0.95, 0.05, 59), (0.99, 0.05, 299), (0.99, 0.01, 459), (0.999, 0.05, 2995)]
