@@ -194,7 +194,8 @@ impl Sample {
         self.error.iter().fold(0.0, |m, e| e.abs().max(m))
     }
 
-    /// Labels that are predicted wrongly where the error is above `level`: value -1 or 1, prediction on its side or not.
+    /// Labels that are predicted wrongly where the error is above `level`: value -1 or 1, prediction on its side or
+    /// not.
     fn labels(&self, level: f64) -> (Vec<f64>, Vec<f64>) {
         let value: Vec<f64> = (0..self.error.len()).map(|p| if p % 3 == 0 { -1.0 } else { 1.0 }).collect();
         let predicted = value.iter().zip(&self.error).map(|(v, e)| v * (level - e)).collect();
@@ -228,32 +229,29 @@ fn known_items_are_covered() {
 #[test]
 fn a_finite_number_of_pairs_is_covered() {
     let law = Law::Heavy;
-    {
-        let all = whole(law).part(&Seed(7).stream("finite").choose(19900, 600));
-        for confidence in CONFIDENCES {
-            let [tolerance, betting, student, signs] = failures(|seed| {
-                let order = Seed(seed).stream("held out").choose(600, 600);
-                let (held_out, unseen) = (all.part(&order[..400]), all.part(&order[400..]));
-                let request =
-                    Request { range: Some(all.largest()), pairs_in_all: Some(600), ..request(confidence, seed) };
-                let c = held_out.certify(Population::KnownItems, true, request);
-                let (predicted, value) = held_out.labels(1.0);
-                let (x, y) = (&held_out.x, &held_out.y);
-                let labelled = HeldOut { x, y, predicted: &predicted, value: &value, shared: true };
-                let labelled = certify(labelled, Population::KnownItems, Request { range: None, ..request }).unwrap();
-                let wrong = unseen.error.iter().filter(|e| **e >= 1.0).count() as f64 / 200.0;
-                [
-                    covers(statement(&c, What::Tolerance, Method::Hypergeometric), unseen.quantile(0.9)),
-                    covers(statement(&c, What::Rms, Method::Betting), unseen.rms()),
-                    covers(statement(&c, What::Rms, Method::Student), unseen.rms()),
-                    covers(statement(&labelled, What::Sign, Method::Hypergeometric), wrong),
-                ]
-            });
-            assert_exact(tolerance, confidence, &format!("{law:?}, unseen pairs, tolerance"));
-            assert_exact(betting, confidence, &format!("{law:?}, unseen pairs, rms"));
-            assert_asymptotic(student, confidence, &format!("{law:?}, unseen pairs, rms"));
-            assert_exact(signs, confidence, &format!("{law:?}, unseen pairs, signs"));
-        }
+    let all = whole(law).part(&Seed(7).stream("finite").choose(19900, 600));
+    for confidence in CONFIDENCES {
+        let [tolerance, betting, student, signs] = failures(|seed| {
+            let order = Seed(seed).stream("held out").choose(600, 600);
+            let (held_out, unseen) = (all.part(&order[..400]), all.part(&order[400..]));
+            let request = Request { range: Some(all.largest()), pairs_in_all: Some(600), ..request(confidence, seed) };
+            let c = held_out.certify(Population::KnownItems, true, request);
+            let (predicted, value) = held_out.labels(1.0);
+            let (x, y) = (&held_out.x, &held_out.y);
+            let labelled = HeldOut { x, y, predicted: &predicted, value: &value, shared: true };
+            let labelled = certify(labelled, Population::KnownItems, Request { range: None, ..request }).unwrap();
+            let wrong = unseen.error.iter().filter(|e| **e >= 1.0).count() as f64 / 200.0;
+            [
+                covers(statement(&c, What::Tolerance, Method::Hypergeometric), unseen.quantile(0.9)),
+                covers(statement(&c, What::Rms, Method::Betting), unseen.rms()),
+                covers(statement(&c, What::Rms, Method::Student), unseen.rms()),
+                covers(statement(&labelled, What::Sign, Method::Hypergeometric), wrong),
+            ]
+        });
+        assert_exact(tolerance, confidence, &format!("{law:?}, unseen pairs, tolerance"));
+        assert_exact(betting, confidence, &format!("{law:?}, unseen pairs, rms"));
+        assert_asymptotic(student, confidence, &format!("{law:?}, unseen pairs, rms"));
+        assert_exact(signs, confidence, &format!("{law:?}, unseen pairs, signs"));
     }
 }
 
@@ -358,9 +356,9 @@ fn one_new_item_is_covered() {
     }
 }
 
-/// Values with an effect of their key, predicted with the additive law of errors: of a comparison, the difference `d` of values
-/// has variance `2 (1 + 1/4)`, that of errors 4, and signs of normal variables with correlation `rho` differ with
-/// probability `arccos(rho) / pi`.
+/// Values with an effect of their key, predicted with the additive law of errors: of a comparison, the difference `d`
+/// of values has variance `2 (1 + 1/4)`, that of errors 4, and signs of normal variables with correlation `rho` differ
+/// with probability `arccos(rho) / pi`.
 fn labelled(seed: u64, pairs: usize) -> (Sample, Vec<f64>) {
     let held_out = sample(Law::Additive, pairs, false, seed);
     let mut stream = Seed(seed).stream("values");
@@ -399,8 +397,8 @@ fn signs_and_rankings_of_new_items_are_covered() {
     }
 }
 
-/// A fixed 40 x 40 matrix; held-out pairs are drawn from it with replacement. The rate is that of random comparisons of a
-/// query, weighted by half the number of its held-out pairs.
+/// A fixed 40 x 40 matrix; held-out pairs are drawn from it with replacement. The rate is that of random comparisons of
+/// a query, weighted by half the number of its held-out pairs.
 #[test]
 fn rankings_and_signs_of_known_items_are_covered() {
     const SIDE: usize = 40;
@@ -472,7 +470,8 @@ fn too_few_pairs_say_how_many_are_needed() {
         assert_eq!((sharper.pairs, sharper.basis), (2995, Basis::Proven));
         assert_eq!(sharper.statement, "tolerance of a share 0.999");
     }
-    // Hypergeometric: of 110 pairs, 100 held out, the other ten are all bounded by the largest with probability 10 / 11.
+    // Hypergeometric: of 110 pairs, 100 held out, the other ten are all bounded by the largest with
+    // probability 10 / 11.
     let all_of_ten = Request { share: 0.95, confidence: 0.9, pairs_in_all: Some(110), ..Request::default() };
     let c = disjoint(100).certify(Population::KnownItems, false, all_of_ten);
     assert_eq!(statement(&c, What::Tolerance, Method::Hypergeometric).upper, Some(99.0));
@@ -542,7 +541,10 @@ fn degenerate_pairs_give_statements_not_panics() {
                     let predicted: Vec<f64> = value.iter().map(|v| v + level).collect();
                     let held_out = HeldOut { x, y, predicted: &predicted, value: &value, shared };
                     let c = certify(held_out, population, Request::default()).unwrap();
+                    let exact_zero = level == 0.0;
                     for s in &c.statements {
+                        let rms = s.quantity == Quantity::RootMeanSquare;
+                        assert!(!(rms && exact_zero) || s.measured == Some(0.0), "{s:?}");
                         let ends = [s.lower.unwrap_or(0.0), s.upper.unwrap_or(f64::MAX)];
                         assert!(ends[0] <= ends[1] && s.effective_pairs >= 0.0, "{s:?}");
                         assert!(s.effective_pairs.is_finite() && s.measured.is_none_or(f64::is_finite), "{s:?}");
@@ -553,6 +555,31 @@ fn degenerate_pairs_give_statements_not_panics() {
             }
         }
     }
+}
+
+/// Labels bound the error of predictions between them; a half-way prediction is no right one.
+#[test]
+fn labels_are_found_and_bound_the_error() {
+    let items: Vec<u32> = (0..200).collect();
+    let labels: Vec<f64> = (0..200).map(|i| f64::from(i % 2)).collect();
+    let with = |predicted: &[f64], value: &[f64]| {
+        let held_out = HeldOut { x: &items, y: &items, predicted, value, shared: false };
+        certify(held_out, Population::TwoNewItems, request(0.95, 0)).unwrap()
+    };
+    let near: Vec<f64> = labels.iter().map(|l| 0.5 + 0.4 * (l - 0.5)).collect();
+    let c = with(&near, &labels);
+    let (rms, signs) = (statement(&c, What::Rms, Method::Matching), statement(&c, What::Sign, Method::Matching));
+    assert!(rms.lower.unwrap() < 0.3 && (0.3..0.4).contains(&rms.upper.unwrap()), "{rms:?}");
+    assert!(rms.assumptions.contains("between the labels"));
+    // No wrong one among 200: 1 - (delta / 2)^(1 / 200).
+    assert!((signs.upper.unwrap() - (1.0 - 0.025f64.powf(1.0 / 200.0))).abs() < 1e-12, "{signs:?}");
+    let beyond: Vec<f64> = near.iter().map(|p| p + 0.5).collect();
+    assert_eq!(statement(&with(&beyond, &labels), What::Rms, Method::Matching).upper, None);
+    let plus_minus: Vec<f64> = labels.iter().map(|l| 2.0 * l - 1.0).collect();
+    let c = with(&[0.0; 200], &plus_minus);
+    assert_eq!(statement(&c, What::Sign, Method::Matching).measured, Some(1.0));
+    let c = with(&near, &near);
+    assert!(c.statements.iter().all(|s| s.quantity != Quantity::SignErrorRate), "values that are no labels");
 }
 
 #[test]

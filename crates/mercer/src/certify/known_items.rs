@@ -2,7 +2,7 @@
 
 use crate::certify::matching::Choices;
 use crate::certify::projection::Mean;
-use crate::certify::{Evidence, Method, Quantity, Request, Statement, half_as_wide, mean, next_share};
+use crate::certify::{Evidence, Method, Quantity, Request, Statement, half_as_wide, mean, next_share, sorted};
 use crate::seed::Seed;
 use crate::stats::{
     binomial_pairs_needed, binomial_rank, mean_interval, rate_interval, unseen_pairs_needed, unseen_rank,
@@ -20,18 +20,17 @@ pub(crate) fn statements(evidence: &Evidence, request: &Request) -> Vec<Statemen
 fn population(request: &Request) -> String {
     match request.pairs_in_all {
         Some(all) => format!(
-            "the held-out pairs were drawn at random, without replacement, from {all} pairs of the known items on which the \
-             model was not trained; the statement is about those not held out"
+            "the held-out pairs were drawn at random, without replacement, from {all} pairs of the known items on which \
+             the model was not trained; the statement is about those not held out"
         ),
-        None => "the held-out pairs were drawn at random from all pairs of the known items on which the model was not trained; \
-                 the statement is about all of these"
+        None => "the held-out pairs were drawn at random from all pairs of the known items on which the model was not \
+                 trained; the statement is about all of these"
             .into(),
     }
 }
 
 fn tolerance(evidence: &Evidence, request: &Request) -> Statement {
-    let mut sorted = evidence.errors.clone();
-    sorted.sort_by(f64::total_cmp);
+    let sorted = sorted(&evidence.errors);
     let (n, delta) = (sorted.len() as u64, 1.0 - request.confidence);
     let (method, rank) = match request.pairs_in_all {
         Some(all) => (Method::Hypergeometric, unseen_rank(all, n, request.share, delta)),
@@ -46,7 +45,7 @@ fn tolerance(evidence: &Evidence, request: &Request) -> Statement {
         method,
         exact: true,
         confidence: request.confidence,
-        measured: Some(sorted[((request.share * n as f64).ceil() as usize).clamp(1, sorted.len()) - 1]),
+        measured: evidence.quantile(request.share),
         lower: None,
         upper: rank.map(|k| sorted[k as usize - 1]),
         effective_pairs: n as f64,
@@ -68,7 +67,7 @@ fn mean_square(evidence: &Evidence, request: &Request) -> Statement {
     let range = evidence.range(request);
     let interval = range.and_then(|(range, _)| {
         let squares: Vec<f64> = evidence.errors.iter().map(|e| (e / range).powi(2)).collect();
-        let of_all = mean_interval(&squares, 1.0 - request.confidence)?;
+        let of_all = mean_interval(&squares, squares.len(), 1.0 - request.confidence)?;
         let (low, high) = of_unseen(request, n, mean(&squares)?, of_all);
         Some((range * low.sqrt(), range * high.sqrt()))
     });
@@ -92,19 +91,19 @@ fn mean_square(evidence: &Evidence, request: &Request) -> Statement {
 fn student(evidence: &Evidence, request: &Request) -> Statement {
     let n = evidence.errors.len() as f64;
     // In units of the root mean square, so that nothing overflows.
-    let (rms, squares) = evidence.scaled_squares();
+    let (unit, squares) = evidence.scaled_squares();
     let center = squares.iter().sum::<f64>() / n;
     let variance = squares.iter().map(|s| (s - center).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
     // The mean of the pairs not held out scatters by itself.
     let draws = 1.0 / n + request.pairs_in_all.map_or(0.0, |all| 1.0 / (all as f64 - n));
     let found = Mean { mean: center, variance: variance * draws, freedom: n - 1.0 };
-    let interval = found.interval(1.0 - request.confidence).map(|(low, high)| (rms * low.sqrt(), rms * high.sqrt()));
+    let interval = found.interval(1.0 - request.confidence).map(|(low, high)| (unit * low.sqrt(), unit * high.sqrt()));
     Statement {
         quantity: Quantity::RootMeanSquare,
         method: Method::Student,
         exact: false,
         confidence: request.confidence,
-        measured: Some(rms),
+        measured: Some(evidence.rms()),
         lower: interval.map(|i| i.0),
         upper: interval.map(|i| i.1),
         effective_pairs: n,
@@ -141,13 +140,13 @@ fn signs(evidence: &Evidence, request: &Request) -> Option<Statement> {
 
 /// Comparisons of two held-out pairs of one query, no pair in two of them.
 ///
-/// Given the queries they are independent with different means, and betting bounds the average: with `p_x` the probability
-/// that a random comparison of query `x` is wrong and `c_x` that its values differ, the rate is
+/// Given the queries they are independent with different means, and betting bounds the average: with `p_x` the
+/// probability that a random comparison of query `x` is wrong and `c_x` that its values differ, the rate is
 /// `sum_x w_x p_x / sum_x w_x c_x`, `w_x` being half the number of its held-out pairs, rounded down.
 fn ranking(evidence: &Evidence, request: &Request) -> Option<Statement> {
     let choices = Choices::within_queries(&evidence.graph, Seed(request.seed));
     let delta = choices.single_delta(1.0 - request.confidence);
-    let (lower, upper) = choices.median_interval(|choice| mean_interval(&evidence.orders(choice), delta));
+    let (lower, upper) = choices.median_interval(|choice| mean_interval(&evidence.orders(choice), choice.len(), delta));
     let size = choices.size_of(|choice| evidence.orders(choice).len()) as f64;
     let measured = mean(&evidence.orders(choices.largest()))?;
     Some(Statement {
@@ -161,8 +160,9 @@ fn ranking(evidence: &Evidence, request: &Request) -> Option<Statement> {
         effective_pairs: size,
         needed: Some(1),
         sharper: half_as_wide(size),
-        assumptions: "given their queries the held-out pairs were drawn independently (there are many more pairs of each query than \
-                      were held out); queries count as often as they have held-out pairs to compare"
-            .into(),
+        assumptions:
+            "given their queries the held-out pairs were drawn independently (there are many more pairs of each \
+                      query than were held out); queries count as often as they have held-out pairs to compare"
+                .into(),
     })
 }

@@ -2,7 +2,9 @@
 
 use crate::certify::matching::Choices;
 use crate::certify::projection::{self, Projection};
-use crate::certify::{Basis, Evidence, Method, Quantity, Request, Sharper, Statement, half_as_wide, mean, next_share};
+use crate::certify::{
+    Basis, Evidence, Method, Quantity, Request, Sharper, Statement, half_as_wide, mean, next_share, sorted,
+};
 use crate::evaluate::Population;
 use crate::seed::Seed;
 use crate::stats::{binomial_pairs_needed, binomial_rank, mean_interval, rate_interval};
@@ -19,12 +21,12 @@ struct Setting<'a> {
 pub(crate) fn statements(evidence: &Evidence, request: &Request, population: Population) -> Vec<Statement> {
     let items = match population {
         Population::OneNewItem => {
-            "new items are drawn independently from one law, as the new ones among the held-out pairs were, and meet known items \
-             chosen at random; which pairs were held out does not depend on their errors"
+            "new items are drawn independently from one law, as the new ones among the held-out pairs were, and meet known \
+             items chosen at random; which pairs were held out does not depend on their errors"
         }
         _ => {
-            "new items are drawn independently from one law, as those of the held-out pairs were; which pairs were held out does \
-             not depend on their errors"
+            "new items are drawn independently from one law, as those of the held-out pairs were; which pairs were held out \
+             does not depend on their errors"
         }
     };
     let pairs = Choices::pairs(&evidence.graph, Seed(request.seed));
@@ -61,18 +63,11 @@ impl Setting<'_> {
         }
     }
 
-    fn measured_quantile(&self) -> Option<f64> {
-        let mut sorted = self.evidence.errors.clone();
-        sorted.sort_by(f64::total_cmp);
-        let rank = (self.request.share * sorted.len() as f64).ceil() as usize;
-        sorted.get(rank.clamp(1, sorted.len()) - 1).copied()
-    }
-
     fn matched_tolerance(&self) -> Statement {
         let (share, delta) = (self.request.share, self.delta());
         let bound = |choice: &[u32], delta: f64| {
-            let mut errors: Vec<f64> = choice.iter().map(|&p| self.evidence.errors[p as usize]).collect();
-            errors.sort_by(f64::total_cmp);
+            let chosen: Vec<f64> = choice.iter().map(|&p| self.evidence.errors[p as usize]).collect();
+            let errors = sorted(&chosen);
             binomial_rank(errors.len() as u64, share, delta).map(|k| errors[k as usize - 1])
         };
         // Whether the median or one matching serves is decided by sizes alone, hence without a look at any error.
@@ -86,7 +81,7 @@ impl Setting<'_> {
         };
         let needed = |share| Some(binomial_pairs_needed(share, delta));
         Statement {
-            measured: self.measured_quantile(),
+            measured: self.evidence.quantile(share),
             upper,
             needed: needed(share),
             sharper: next_share(share, largest.len() as u64, needed),
@@ -102,7 +97,7 @@ impl Setting<'_> {
         let needed = |share| Some(binomial_pairs_needed(share, delta));
         let sharper = next_share(share, effective as u64, needed);
         Statement {
-            measured: self.measured_quantile(),
+            measured: self.evidence.quantile(share),
             upper: found.and_then(|f| f.0),
             needed: needed(share),
             sharper: sharper.map(|s| Sharper { basis: Basis::Estimated, ..s }),
@@ -117,7 +112,7 @@ impl Setting<'_> {
             let (low, high) = self.pairs.median_interval(|choice| {
                 let squares: Vec<f64> =
                     choice.iter().map(|&p| (self.evidence.errors[p as usize] / range).powi(2)).collect();
-                mean_interval(&squares, delta)
+                mean_interval(&squares, squares.len(), delta)
             });
             (low.map(|m| range * m.sqrt()), high.map(|m| range * m.sqrt()))
         });
