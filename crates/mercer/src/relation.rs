@@ -13,6 +13,7 @@ pub use law::Law;
 pub(crate) use pairs::all_pairs;
 pub use pairs::{PairChunk, PairSource, Pairs, Split};
 pub use spectral_measure::SpectralMeasure;
+pub(crate) use spectral_measure::ln_gamma;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::Matrix;

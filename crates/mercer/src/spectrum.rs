@@ -3,12 +3,14 @@
 
 mod energy;
 mod floors;
+mod noise;
 mod sampled;
 
 use serde::{Deserialize, Serialize};
 
 pub use energy::Energy;
 pub use floors::{Floor, FloorOptions, Floors, floors, table_floors};
+pub use noise::{Noise, NoiseSource, plateau_noise, repeat_noise};
 pub use sampled::{Anchors, Norm, Spectrum, sampled};
 
 /// How a number is known.

@@ -144,9 +144,12 @@ fn floors_hold_as_often_as_they_say() {
     }
 }
 
+/// Name, relation, singular values.
+type Known = (&'static str, Box<dyn Relation>, fn(usize) -> f64);
+
 #[test]
 fn floors_are_sharp() {
-    let relations: [(&str, Box<dyn Relation>, fn(usize) -> f64); 3] = [
+    let relations: [Known; 3] = [
         ("brownian", Box::new(brownian()), brownian_value),
         ("step", Box::new(step()), step_value),
         ("poisson", Box::new(poisson()), poisson_value),

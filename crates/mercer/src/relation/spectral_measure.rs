@@ -156,7 +156,7 @@ fn gamma(shape: f64, stream: &mut Stream) -> f64 {
 }
 
 /// `ln G(x)` for `x > 0`, by Lanczos' series (g = 7, nine terms), relative error about 1e-15.
-fn ln_gamma(x: f64) -> f64 {
+pub(crate) fn ln_gamma(x: f64) -> f64 {
     const COEFFICIENTS: [f64; 8] = [
         676.520_368_121_885_1,
         -1_259.139_216_722_402_8,
