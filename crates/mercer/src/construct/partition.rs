@@ -206,19 +206,25 @@ impl Task<'_> {
         self.modulus.check()
     }
 
-    /// What interpolation on one grid loses, at most: Jensen's inequality on the mean distance to the nodes, and nodes that were moved.
+    /// What interpolation on one grid loses, at most: Jensen's inequality on the mean distance to the nodes. Nodes that were moved to
+    /// the edge of the box came closer to every point of it.
     fn loss(&self, side: Side, grid: &Grid) -> f64 {
-        self.modulus.change(side, grid.reach()) + self.modulus.change(side, grid.shift())
+        self.modulus.change(side, grid.reach())
     }
 
     /// The fewest cells with which a side loses at most `budget`.
     fn fewest(&self, side: Side, budget: f64) -> Option<usize> {
         let domain = if side == Side::Query { self.queries } else { self.keys };
         let enough = |cells: usize| self.loss(side, &Grid::new(domain, cells)) <= budget;
-        if !enough(MOST_CELLS) {
-            return None;
+        // Far from the origin the nodes of very fine grids move to numbers that f32 holds: coarse grids first.
+        let mut high = 1;
+        while !enough(high) {
+            high *= 2;
+            if high > MOST_CELLS {
+                return None;
+            }
         }
-        let (mut low, mut high) = (0, MOST_CELLS);
+        let mut low = high / 2;
         while high - low > 1 {
             let middle = low + (high - low) / 2;
             if enough(middle) { high = middle } else { low = middle }
@@ -262,7 +268,8 @@ impl Task<'_> {
 /// let field = Domain::cube(2, 0.0, 1.0)?;
 /// let options = PartitionOptions { error: 0.05, ..PartitionOptions::default() };
 /// let size = partition_size(&field, &field, Modulus::Lipschitz { query: 1.0, key: 1.0 }, &options)?;
-/// assert_eq!((size.query_nodes, size.key_nodes), (900, 900));
+/// // 30 x 30 nodes a tower would do, and so do grids of different steps.
+/// assert!(size.query_nodes * size.key_nodes < 900 * 900 && size.bytes < 5_000_000);
 /// # Ok::<(), mercer::Error>(())
 /// ```
 pub fn partition_size(
@@ -330,7 +337,11 @@ pub fn partition(
         for _ in 0..tries {
             let budget = options.error - options.rank_error.unwrap_or(0.0) - reserve;
             let Ok((query, key, size)) = task.smallest(budget, shape) else { break };
-            size.fits(options.memory)?;
+            match size.fits(options.memory) {
+                Err(refusal) if reserve == 0.0 => return Err(refusal),
+                Err(_) => break,
+                Ok(()) => {}
+            }
             let (encoder, error) = build(relation, &task, &query, &key, shape)?;
             if error <= options.error {
                 return Ok(named(relation, &task, [&query, &key], encoder, error));
@@ -340,8 +351,11 @@ pub fn partition(
         }
     }
     task.smallest(options.error - options.rank_error.unwrap_or(0.0), Shape::Local)?;
-    let problem = format!("f32 weights cannot hold an error of {}: the least reached is {least:.3e}", options.error);
-    Err(Error::data(problem, "raise the error"))
+    let problem = format!(
+        "with the rounding of f32 an error of {} does not fit the memory limit: the least reached is {least:.3e}",
+        options.error
+    );
+    Err(Error::data(problem, "raise the error or the limit, or move the box closer to the origin"))
 }
 
 fn named(
