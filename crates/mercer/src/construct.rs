@@ -1,14 +1,14 @@
 //! Explicit networks: the existence proofs as constructors.
 //!
-//! Each constructor writes down the weights of two ordinary towers, so the result saves, loads, embeds, truncates and is
-//! searched like a trained model. It comes with its number of neurons and a bound on its error, and says what the bound rests on;
-//! [`measure`] compares the bound with the error on given items.
+//! Each constructor writes down the weights of two ordinary towers, so the result saves, loads, embeds, truncates and
+//! is searched like a trained model. It comes with its number of neurons and a bound on its error, and says what the
+//! bound rests on; [`measure`] compares the bound with the error on given items.
 //!
 //! | constructor | relations | guarantee |
 //! |---|---|---|
 //! | [`partition`] | any continuous one in up to four columns a side | largest error on a box, proven |
 //! | [`random_features`] | shift-invariant kernels | largest or mean-square error, proven with a confidence |
-//! | [`nystrom`] | `polynomial`, `exponential`, `cosine` | largest error at the landmarks, proven; elsewhere [`residual`] |
+//! | [`nystrom`] | `polynomial`, `exponential`, `cosine` | at the landmarks, proven; elsewhere [`residual`] |
 //! | [`spectral_network`] | any that can be asked | mean-square error, measured on fresh pairs |
 
 mod nystrom;
@@ -234,8 +234,8 @@ const PAIRS: usize = 1 << 22;
 /// Cost: `2 dimension` operations and one value of the relation a pair; memory for about four million pairs.
 ///
 /// # Errors
-/// As [`DualEncoder::block`] and [`Relation::block`]; [`ErrorKind::Data`] if there is no pair, [`ErrorKind::NonFinite`] at a value
-/// (row = query, column = key) that is NaN or infinite.
+/// As [`DualEncoder::block`] and [`Relation::block`]; [`ErrorKind::Data`] if there is no pair, [`ErrorKind::NonFinite`]
+/// at a value (row = query, column = key) that is NaN or infinite.
 pub fn measure(
     construction: &Construction,
     relation: &dyn Relation,

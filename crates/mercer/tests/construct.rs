@@ -18,8 +18,8 @@ fn norm(x: &[f32]) -> f64 {
     x.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt()
 }
 
-/// Relations that change by at most 1 a unit of either argument: with a kink on the diagonal, asymmetric and smooth, with kinks
-/// everywhere.
+/// Relations that change by at most 1 a unit of either argument: with a kink on the diagonal, asymmetric and smooth,
+/// with kinks everywhere.
 fn lipschitz() -> [(&'static str, Box<dyn Relation>); 3] {
     let direction = |x: &[f32], c: f64| x.iter().map(|v| f64::from(*v)).sum::<f64>() * c / (x.len() as f64).sqrt();
     [
@@ -90,8 +90,8 @@ fn partition_networks_keep_their_guarantee_in_three_and_four_columns() {
     }
 }
 
-/// The constant is sqrt(d) / 2 for the Euclidean norm and no smaller: the distance to the middle of a cell loses all of it.
-/// With the constants of the maximum norm (4/7, 5/8, .647) the guarantee would fail here.
+/// The constant is sqrt(d) / 2 for the Euclidean norm and no smaller: the distance to the middle of a cell loses all of
+/// it. With the constants of the maximum norm (4/7, 5/8, .647) the guarantee would fail here.
 #[test]
 fn the_constant_of_the_guarantee_is_reached() {
     for dim in 1..=4usize {
