@@ -1,14 +1,14 @@
 //! Explicit networks: the existence proofs as constructors.
 //!
-//! Each constructor writes down the weights of two ordinary towers, so the result saves, loads, embeds, truncates and is
-//! searched like a trained model. It comes with its number of neurons and a bound on its error, and says what the bound rests on;
-//! [`measure`] compares the bound with the error on given items.
+//! Each constructor writes down the weights of two ordinary towers, so the result saves, loads, embeds, truncates and
+//! is searched like a trained model. It comes with its number of neurons and a bound on its error, and says what the
+//! bound rests on; [`measure`] compares the bound with the error on given items.
 //!
 //! | constructor | relations | guarantee |
 //! |---|---|---|
 //! | [`partition`] | any continuous one in up to four columns a side | largest error on a box, proven |
 //! | [`random_features`] | shift-invariant kernels | largest or mean-square error, proven with a confidence |
-//! | [`nystrom`] | `polynomial`, `exponential`, `cosine` | largest error at the landmarks, proven; elsewhere [`residual`] |
+//! | [`nystrom`] | `polynomial`, `exponential`, `cosine` | at the landmarks, proven; elsewhere [`residual`] |
 //! | [`spectral_network`] | any that can be asked | mean-square error, measured on fresh pairs |
 
 mod nystrom;
@@ -24,7 +24,7 @@ pub use spectral::spectral_network;
 use serde::{Deserialize, Serialize};
 
 use crate::encoder::DualEncoder;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::relation::Relation;
 use crate::rows::Features;
 use crate::tower::{Activation, Layer};
@@ -134,8 +134,8 @@ impl Domain {
     /// The box between two corners of one length.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Shape`] if the corners are empty or differ in length, [`crate::ErrorKind::Parameter`] unless each
-    /// low bound is below its high bound in `f32`, both of size at most 1e30.
+    /// [`ErrorKind::Shape`] if the corners are empty or differ in length, [`ErrorKind::Parameter`] unless each
+    /// high bound lies at least 1e-30 above its low bound in `f32`, both of size at most 1e30.
     ///
     /// ```
     /// use mercer::construct::Domain;
@@ -151,8 +151,8 @@ impl Domain {
         let round = |bounds: Vec<f64>| bounds.into_iter().map(|v| f64::from(v as f32)).collect::<Vec<f64>>();
         let (low, high) = (round(low), round(high));
         for (l, h) in low.iter().zip(&high) {
-            if !(l < h && l.abs() <= 1e30 && h.abs() <= 1e30) {
-                let expected = "pairs of finite numbers, the low below the high in f32";
+            if !(h - l >= 1e-30 && l.abs() <= 1e30 && h.abs() <= 1e30) {
+                let expected = "pairs of numbers of size at most 1e30, the low at least 1e-30 below the high in f32";
                 return Err(Error::parameter("bounds of a box", expected, format!("{l} and {h}")));
             }
         }
@@ -193,7 +193,7 @@ impl Domain {
     /// All points with `count` evenly spaced coordinates an axis, both ends included, the last axis running fastest.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Parameter`] unless `count` is at least 2 and the points are at most 2^32 numbers.
+    /// [`ErrorKind::Parameter`] unless `count` is at least 2 and the points are at most 2^32 numbers.
     pub fn grid(&self, count: usize) -> Result<Features> {
         let points = u32::try_from(self.dim()).ok().and_then(|d| count.checked_pow(d));
         let points = points.filter(|p| count >= 2 && p.saturating_mul(self.dim()) <= 1 << 32);
@@ -234,7 +234,8 @@ const PAIRS: usize = 1 << 22;
 /// Cost: `2 dimension` operations and one value of the relation a pair; memory for about four million pairs.
 ///
 /// # Errors
-/// As [`DualEncoder::block`] and [`Relation::block`]; [`crate::ErrorKind::Data`] if there is no pair.
+/// As [`DualEncoder::block`] and [`Relation::block`]; [`ErrorKind::Data`] if there is no pair, [`ErrorKind::NonFinite`]
+/// at a value (row = query, column = key) that is NaN or infinite.
 pub fn measure(
     construction: &Construction,
     relation: &dyn Relation,
@@ -244,6 +245,7 @@ pub fn measure(
     if x.is_empty() || y.is_empty() {
         return Err(Error::data("there is no pair to measure on", "bring at least one item a side"));
     }
+    let what = || format!("errors of the {}", construction.name);
     let (mut largest, mut squares) = (0f64, 0.0);
     let height = (PAIRS / y.len()).max(1);
     let mut first = 0;
@@ -252,10 +254,13 @@ pub fn measure(
         let mut values = vec![0.0; rows.len() * y.len()];
         relation.block(0, &rows, &y.rows(), &mut values)?;
         let model = construction.encoder.block(0, &rows, &y.rows())?;
-        for (value, own) in values.iter().zip(model) {
+        for (at, (value, own)) in values.iter().zip(model).enumerate() {
             let error = (value - own).abs();
-            // `max` would pass over NaN, which must not look like a small error.
-            largest = if error.is_nan() { error } else { largest.max(error) };
+            if !error.is_finite() {
+                let (row, column) = (first + at / y.len(), at % y.len());
+                return Err(ErrorKind::NonFinite { what: what(), row, column }.into());
+            }
+            largest = largest.max(error);
             squares += error * error;
         }
         first += height;

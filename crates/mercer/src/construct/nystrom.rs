@@ -34,7 +34,8 @@ impl Hidden {
         Some(Hidden { activation, weight, bias, scaling })
     }
 
-    /// How much the value at an argument can be off, when that argument is the sum of `terms` terms of the given total size.
+    /// How much the value at an argument can be off, when that argument is the sum of `terms` terms of the given total
+    /// size.
     fn error(&self, argument: f64, size: f64, terms: usize) -> f64 {
         let off = roundings(terms + 5) * size;
         match self.activation {
@@ -48,21 +49,23 @@ impl Hidden {
     }
 }
 
-/// The Nystrom feature map of a dot-product kernel, which is a network with one hidden layer: `phi(x) = S^(-1/2) U^T g(Z x + b)`.
+/// The Nystrom feature map of a dot-product kernel, which is a network with one hidden layer: `phi(x) = S^(-1/2) U^T
+/// g(Z x + b)`.
 ///
-/// `Z` are the landmarks, `g` the kernel as a function of the inner product (`Activation::Power` for `polynomial:P,C` with the offset as
-/// bias, `Activation::Exp` for `exponential:L`; `cosine` is linear on unit-norm rows), and `K_ZZ = U S U^T`. Only eigenvalues above `n u S_1` are
-/// kept (`n` landmarks, `u = 2^-24`): what lies below is of the size of the rounding of the hidden units. At most `most` are kept.
+/// `Z` are the landmarks, `g` the kernel as a function of the inner product (`Activation::Power` for `polynomial:P,C`
+/// with the offset as bias, `Activation::Exp` for `exponential:L`; `cosine` is linear on unit-norm rows), and `K_ZZ = U
+/// S U^T`. Only eigenvalues above `n u S_1` are kept (`n` landmarks, `u = 2^-24`): what lies below is of the size of
+/// the rounding of the hidden units. At most `most` are kept.
 ///
-/// `<phi(x), phi(y)>` is the kernel of the projections onto the span of the landmarks. The guarantee is for pairs of landmarks: the largest
-/// diagonal entry of what was dropped, and the rounding bounded from the weights (a worst case, far above what is seen). Anywhere
-/// else `|error(x, y)| <= sqrt(res(x) res(y))` plus rounding with [`residual`].
+/// `<phi(x), phi(y)>` is the kernel of the projections onto the span of the landmarks. The guarantee is for pairs of
+/// landmarks: the largest diagonal entry of what was dropped, and the rounding bounded from the weights (a worst case,
+/// far above what is seen). Anywhere else `|error(x, y)| <= sqrt(res(x) res(y))` plus rounding with [`residual`].
 ///
 /// Cost: `n^3` operations once; `n (d + k)` weights. Source: Williams and Seeger, NeurIPS 2001.
 ///
 /// # Errors
-/// [`crate::ErrorKind::Parameter`] for another kernel or `most` 0; [`crate::ErrorKind::Data`] unless there are 1 to 8192
-/// landmarks with kernel values that `f32` holds and that are not all zero.
+/// [`crate::ErrorKind::Parameter`] for another kernel or `most` 0; [`crate::ErrorKind::Data`] unless there are 1 to
+/// 8192 landmarks with kernel values that `f32` holds and that are not all zero.
 ///
 /// ```
 /// use mercer::construct::{nystrom, residual};
@@ -101,7 +104,8 @@ pub fn nystrom(kernel: &Kernel, landmarks: &Features, most: usize) -> Result<Con
     let features = Matrix::from_fn(n, kept, |i, l| vectors[(i, l)] * values[l].sqrt());
     let rounding = rounding(&hidden, landmarks, &gram, &output, &features);
     let assumptions = format!(
-        "for pairs of the {n} landmarks, eigenvalues above {tolerance:.2e}: {dropped:.2e} is dropped, the rest is a worst case of f32 rounding; \
+        "for pairs of the {n} landmarks, eigenvalues above {tolerance:.2e}: {dropped:.2e} is dropped, the rest is a worst \
+         case of f32 rounding; \
          elsewhere the error is at most sqrt(res(x) res(y)) more, with the residuals of the points"
     );
     let guarantee = Guarantee {
@@ -152,12 +156,13 @@ fn rounding(hidden: &Hidden, landmarks: &Features, gram: &Matrix, output: &Matri
 
 /// What a symmetric model leaves of a kernel at each row: `res(x) = max(0, k(x, x) - |phi(x)|^2)`.
 ///
-/// For a [`nystrom`] network it is the squared distance of `k(x, .)` to the span of the landmarks in the kernel's Hilbert space, so that
-/// `|k(x, y) - <phi(x), phi(y)>| <= sqrt(res(x) res(y))` (Cauchy and Schwarz). Where `f32` moves values by at most `e`, the bound is
-/// `sqrt((res(x) + e) (res(y) + e)) + e`. Shape `(x.len(),)`, `f64`.
+/// For a [`nystrom`] network it is the squared distance of `k(x, .)` to the span of the landmarks in the kernel's
+/// Hilbert space, so that `|k(x, y) - <phi(x), phi(y)>| <= sqrt(res(x) res(y))` (Cauchy and Schwarz). Where `f32` moves
+/// values by at most `e`, the bound is `sqrt((res(x) + e) (res(y) + e)) + e`. Shape `(x.len(),)`, `f64`.
 ///
 /// # Errors
-/// As [`DualEncoder::block`] and [`Relation::block`]; [`crate::ErrorKind::Parameter`] if the two towers of the model differ.
+/// As [`DualEncoder::block`] and [`Relation::block`]; [`crate::ErrorKind::Parameter`] if the two towers of the model
+/// differ.
 pub fn residual(kernel: &dyn Relation, encoder: &DualEncoder, x: &Features) -> Result<Vec<f64>> {
     /// Rows of one block, of which the diagonal is used.
     const ROWS: usize = 16;

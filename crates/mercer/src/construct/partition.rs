@@ -69,8 +69,8 @@ pub struct PartitionOptions {
     pub error: f64,
     /// Most bytes of all weights.
     pub memory: u64,
-    /// `None`: the embeddings are the hats of the query grid. `Some(e)`: the core of values is cut to the smallest rank whose largest
-    /// discarded entry is at most `e`, a part of `error`, and the embedding dimension is that rank.
+    /// `None`: the embeddings are the hats of the query grid. `Some(e)`: the core of values is cut to the smallest rank
+    /// whose largest discarded entry is at most `e`, a part of `error`, and the embedding dimension is that rank.
     ///
     /// The decomposition takes time with the cube of the number of nodes: seconds at 2,000 a side.
     pub rank_error: Option<f64>,
@@ -100,8 +100,8 @@ pub struct PartitionSize {
 /// How the hats of a side with one column are made. With more columns there is one way.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Shape {
-    /// One hidden layer whose units neighbours share: `h hat_j = u_(j-1) - 2 u_j + u_(j+1)` with `u_k = (x - t_k)+`. Fewest
-    /// neurons; its rounding grows with the square of their number.
+    /// One hidden layer whose units neighbours share: `h hat_j = u_(j-1) - 2 u_j + u_(j+1)` with `u_k = (x - t_k)+`.
+    /// Fewest neurons; its rounding grows with the square of their number.
     Shared,
     /// Hats as units of a second layer: its rounding does not grow.
     Local,
@@ -206,19 +206,25 @@ impl Task<'_> {
         self.modulus.check()
     }
 
-    /// What interpolation on one grid loses, at most: Jensen's inequality on the mean distance to the nodes, and nodes that were moved.
+    /// What interpolation on one grid loses, at most: Jensen's inequality on the mean distance to the nodes. Nodes that
+    /// were moved to the edge of the box came closer to every point of it.
     fn loss(&self, side: Side, grid: &Grid) -> f64 {
-        self.modulus.change(side, grid.reach()) + self.modulus.change(side, grid.shift())
+        self.modulus.change(side, grid.reach())
     }
 
     /// The fewest cells with which a side loses at most `budget`.
     fn fewest(&self, side: Side, budget: f64) -> Option<usize> {
         let domain = if side == Side::Query { self.queries } else { self.keys };
         let enough = |cells: usize| self.loss(side, &Grid::new(domain, cells)) <= budget;
-        if !enough(MOST_CELLS) {
-            return None;
+        // Far from the origin the nodes of very fine grids move to numbers that f32 holds: coarse grids first.
+        let mut high = 1;
+        while !enough(high) {
+            high *= 2;
+            if high > MOST_CELLS {
+                return None;
+            }
         }
-        let (mut low, mut high) = (0, MOST_CELLS);
+        let mut low = high / 2;
         while high - low > 1 {
             let middle = low + (high - low) / 2;
             if enough(middle) { high = middle } else { low = middle }
@@ -262,7 +268,8 @@ impl Task<'_> {
 /// let field = Domain::cube(2, 0.0, 1.0)?;
 /// let options = PartitionOptions { error: 0.05, ..PartitionOptions::default() };
 /// let size = partition_size(&field, &field, Modulus::Lipschitz { query: 1.0, key: 1.0 }, &options)?;
-/// assert_eq!((size.query_nodes, size.key_nodes), (900, 900));
+/// // 30 x 30 nodes a tower would do, and so do grids of different steps.
+/// assert!(size.query_nodes * size.key_nodes < 900 * 900 && size.bytes < 5_000_000);
 /// # Ok::<(), mercer::Error>(())
 /// ```
 pub fn partition_size(
@@ -278,22 +285,24 @@ pub fn partition_size(
 
 /// A ReLU network whose error on a box is at most `options.error`, for any relation with a known modulus of continuity.
 ///
-/// `phi_j(x) = hat_j(x)` on a grid of nodes `x_j`, and `psi_j(y)` is the interpolant of `r(x_j, .)` on the grid of the keys, with the
-/// Freudenthal hat `max(0, 1 + min(0, min_i z_i) - max(0, max_i z_i))`, `z = (x - node) / h`. Since the hats are not negative and sum to 1,
+/// `phi_j(x) = hat_j(x)` on a grid of nodes `x_j`, and `psi_j(y)` is the interpolant of `r(x_j, .)` on the grid of the
+/// keys, with the Freudenthal hat `max(0, 1 + min(0, min_i z_i) - max(0, max_i z_i))`, `z = (x - node) / h`. Since the
+/// hats are not negative and sum to 1,
 ///
 /// `|r - r^| <= w_x(|h_x| / 2) + w_y(|h_y| / 2)`
 ///
-/// with the concave moduli `w` (`w(t) = L t` for a Lipschitz constant `L`) and the diagonals `|h|` of the cells: a point's mean distance to
-/// the nodes around it is at most half a diagonal, `sqrt(d) h / 2` in a cube, reached in its middle. (In the maximum norm the
-/// constants are 1/2, 4/7, 5/8, .647 for d = 1..4; they do not hold for Lipschitz constants in the Euclidean norm.) The guarantee adds
-/// the rounding of `f32`, bounded from the weights, and with truncation the largest discarded entry of the core. The grids are the
-/// cheapest that meet the error.
+/// with the concave moduli `w` (`w(t) = L t` for a Lipschitz constant `L`) and the diagonals `|h|` of the cells: a
+/// point's mean distance to the nodes around it is at most half a diagonal, `sqrt(d) h / 2` in a cube, reached in its
+/// middle. (In the maximum norm the constants are 1/2, 4/7, 5/8, .647 for d = 1..4; they do not hold for Lipschitz
+/// constants in the Euclidean norm.) The guarantee adds the rounding of `f32`, bounded from the weights, and with
+/// truncation the largest discarded entry of the core. The grids are the cheapest that meet the error.
 ///
-/// Shapes: one to four columns a side; the towers are `Relu` layers, on the key side (with truncation or one shared hidden
-/// layer on both) followed by a linear one. Outside the boxes nothing is promised.
+/// Shapes: one to four columns a side; the towers are `Relu` layers, on the key side (with truncation or one shared
+/// hidden layer on both) followed by a linear one. Outside the boxes nothing is promised.
 ///
-/// Cost: one value of the relation for each pair of nodes; the weights are mostly those of the core, `query_nodes x key_nodes`, which grows
-/// as `error^-(d_x + d_y)`. Source: the constructive half of the universality of two-tower models (arXiv 2402.08856), with our constants.
+/// Cost: one value of the relation for each pair of nodes; the weights are mostly those of the core, `query_nodes x
+/// key_nodes`, which grows as `error^-(d_x + d_y)`. Source: the constructive half of the universality of two-tower
+/// models (arXiv 2402.08856), with our constants.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Data`] with the size if it does not fit the memory, or if `f32` cannot hold the error;
@@ -304,8 +313,10 @@ pub fn partition_size(
 /// use mercer::{Features, PointRelation};
 /// let later = PointRelation(|x: &[f32], y: &[f32]| f64::from(x[0] - y[0]).max(0.0));
 /// let unit = Domain::cube(1, 0.0, 1.0)?;
-/// let network = partition(&later, &unit, &unit, Modulus::Lipschitz { query: 1.0, key: 1.0 }, &PartitionOptions::default())?;
-/// let value = network.encoder.block(0, &Features::dense(vec![0.9], 1)?.rows(), &Features::dense(vec![0.2], 1)?.rows())?[0];
+/// let slopes = Modulus::Lipschitz { query: 1.0, key: 1.0 };
+/// let network = partition(&later, &unit, &unit, slopes, &PartitionOptions::default())?;
+/// let (x, y) = (Features::dense(vec![0.9], 1)?, Features::dense(vec![0.2], 1)?);
+/// let value = network.encoder.block(0, &x.rows(), &y.rows())?[0];
 /// assert!(network.guarantee <= 0.1 && (value - 0.7).abs() <= network.guarantee);
 /// # Ok::<(), mercer::Error>(())
 /// ```
@@ -324,13 +335,22 @@ pub fn partition(
         return Err(Error::parameter("relation of a partition network", "one component", relation.components()));
     }
     let mut least = f64::INFINITY;
-    for shape in [Shape::Shared, Shape::Local] {
+    let one_column = queries.dim() == 1 || keys.dim() == 1;
+    let shapes = if one_column {
+        [(Shape::Shared, TRIES / 3), (Shape::Local, TRIES)].as_slice()
+    } else {
+        &[(Shape::Local, TRIES)]
+    };
+    for &(shape, tries) in shapes {
         let mut reserve = 0.0;
-        let tries = if shape == Shape::Shared { TRIES / 3 } else { TRIES };
         for _ in 0..tries {
             let budget = options.error - options.rank_error.unwrap_or(0.0) - reserve;
             let Ok((query, key, size)) = task.smallest(budget, shape) else { break };
-            size.fits(options.memory)?;
+            match size.fits(options.memory) {
+                Err(refusal) if reserve == 0.0 => return Err(refusal),
+                Err(_) => break,
+                Ok(()) => {}
+            }
             let (encoder, error) = build(relation, &task, &query, &key, shape)?;
             if error <= options.error {
                 return Ok(named(relation, &task, [&query, &key], encoder, error));
@@ -340,8 +360,11 @@ pub fn partition(
         }
     }
     task.smallest(options.error - options.rank_error.unwrap_or(0.0), Shape::Local)?;
-    let problem = format!("f32 weights cannot hold an error of {}: the least reached is {least:.3e}", options.error);
-    Err(Error::data(problem, "raise the error"))
+    let problem = format!(
+        "with the rounding of f32 an error of {} does not fit the memory limit: the least reached is {least:.3e}",
+        options.error
+    );
+    Err(Error::data(problem, "raise the error or the limit, or move the box closer to the origin"))
 }
 
 fn named(
@@ -360,7 +383,8 @@ fn named(
         Modulus::Concave { .. } => "the given concave moduli of continuity".into(),
     };
     let assumptions = format!(
-        "for every pair with x in {} and y in {}, if the relation has {modulus}; f32 rounding included, inner products in f64",
+        "for every pair with x in {} and y in {}, if the relation has {modulus}; f32 rounding included, inner \
+         products in f64",
         side(task.queries, grids[0]),
         side(task.keys, grids[1])
     );
@@ -368,7 +392,8 @@ fn named(
     Construction::new(encoder, format!("partition network of {}", relation.name()), guarantee)
 }
 
-/// One tower and what `f32` does to it: for every output its largest size and its error, and the sum of errors over outputs.
+/// One tower and what `f32` does to it: for every output its largest size and its error, and the sum of errors over
+/// outputs.
 struct Built {
     tower: Tower,
     largest: Vec<f64>,
@@ -410,7 +435,8 @@ fn build(
     Ok((DualEncoder::new(q.tower, Some(k.tower), Form::Identity, 1)?, loss + rounding))
 }
 
-/// Factors in `f32` of the smallest rank whose largest discarded entry is at most `limit`: of the query nodes, of the key nodes.
+/// Factors in `f32` of the smallest rank whose largest discarded entry is at most `limit`: of the query nodes, of the
+/// key nodes.
 fn truncated(core: &Matrix, limit: f64) -> Result<(Matrix, Matrix, f64)> {
     let failed = || Error::data("the core of the partition network could not be decomposed", "truncate nothing");
     let (u, s, v) = svd(core).ok_or_else(failed)?;

@@ -9,8 +9,8 @@ use crate::relation::{Kernel, KernelForm};
 use crate::seed::{Seed, Stream};
 use crate::tower::{Activation, Layer, Tower};
 
-/// Law of the frequencies whose characteristic function is a kernel: a standard normal vector divided by the length, times a random
-/// scale.
+/// Law of the frequencies whose characteristic function is a kernel: a standard normal vector divided by the length,
+/// times a random scale.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct SpectralMeasure {
     length: f64,
@@ -97,21 +97,22 @@ const SINE: f64 = 3e-6;
 
 /// A one-hidden-layer network of `features` sine units for a shift-invariant kernel.
 ///
-/// `phi(x) = sqrt(2 / m) (cos Wx, sin Wx)` with `m / 2` frequencies from the kernel's spectral measure (Gaussian: normal; Matern: Student's t
-/// with `2 nu` degrees of freedom; rational quadratic: a gamma mixture of normals), cosines as sines shifted by a quarter turn.
+/// `phi(x) = sqrt(2 / m) (cos Wx, sin Wx)` with `m / 2` frequencies from the kernel's spectral measure (Gaussian:
+/// normal; Matern: Student's t with `2 nu` degrees of freedom; rational quadratic: a gamma mixture of normals), cosines
+/// as sines shifted by a quarter turn.
 ///
-/// The guarantee holds with probability `confidence` over the frequencies. Where the spectral measure has a second moment
-/// `sigma^2 = E |w|^2` it bounds the largest error on the box: with `D` its diameter, the `e` with
-/// `66 (sigma D / e)^2 exp(-m e^2 / (8 (d + 2))) = 1 - confidence`, if that is at most `sigma D`; else the trivial 2 (Sutherland and Schneider
-/// 2015, proposition 1). For `matern12`, which has none, it bounds the root mean square error under any law of pairs:
-/// `(1 + 2 sqrt(ln(1 / (1 - confidence)))) / sqrt(m)`, for the mean square over the frequencies is at most `1 / m`, and changing one of them
-/// moves the error's norm by at most `4 / m` (McDiarmid). Rounding is added.
+/// The guarantee holds with probability `confidence` over the frequencies. Where the spectral measure has a second
+/// moment `sigma^2 = E |w|^2` it bounds the largest error on the box: with `D` its diameter, the `e` with `66 (sigma D
+/// / e)^2 exp(-m e^2 / (8 (d + 2))) = 1 - confidence`, if that is at most `sigma D`; else the trivial 2 (Sutherland and
+/// Schneider 2015, proposition 1). For `matern12`, which has none, it bounds the root mean square error under any law
+/// of pairs: `(1 + 2 sqrt(ln(1 / (1 - confidence)))) / sqrt(m)`, for the mean square over the frequencies is at most `1
+/// / m`, and changing one of them moves the error's norm by at most `4 / m` (McDiarmid). Rounding is added.
 ///
 /// Cost: `m (d + 1)` weights. The error falls as `1 / sqrt(m)`.
 ///
 /// # Errors
-/// [`crate::ErrorKind::Parameter`] for another kernel, unless `features` is even, from 2 to 2^24, with at most 2^30 weights in all, and `confidence` lies
-/// between 0 and 1.
+/// [`crate::ErrorKind::Parameter`] for another kernel, unless `features` is even, from 2 to 2^24, with at most 2^30
+/// weights in all, and `confidence` lies between 0 and 1.
 ///
 /// ```
 /// use mercer::construct::{Domain, measure, random_features};
@@ -137,7 +138,8 @@ pub fn random_features(
     if !(confidence > 0.0 && confidence < 1.0) {
         return Err(Error::parameter("confidence", "between 0 and 1", confidence));
     }
-    let expected = "a shift-invariant kernel with a known spectral measure: gaussian, matern12, matern32, matern52 or rational-quadratic";
+    let expected = "shift-invariant with a known spectral measure: gaussian, matern12, matern32, matern52 or \
+                    rational-quadratic";
     let measure = SpectralMeasure::of(kernel).ok_or_else(|| Error::parameter("kernel", expected, kernel))?;
     let radius: f64 =
         domain.low().iter().zip(domain.high()).map(|(l, h)| l.abs().max(h.abs()).powi(2)).sum::<f64>().sqrt();

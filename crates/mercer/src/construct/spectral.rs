@@ -10,12 +10,14 @@ use crate::seed::Seed;
 /// Fresh items a side.
 const FRESH: usize = 500;
 
-/// A network with one hidden layer of `units` units a tower whose outputs are the leading `dimension` singular functions.
+/// A network with one hidden layer of `units` units a tower whose outputs are the leading `dimension` singular
+/// functions.
 ///
-/// The singular functions are those of the relation on a sample, extended off it through the integral operator and fitted in closed
-/// form by units that are drawn and never trained: [`spectral`](crate::fit::spectral) without a polishing step. The error is the tail of the spectrum
-/// plus that of the fit. It is measured, as the root mean square over 500 fresh queries times 500 fresh keys from the same laws; the
-/// share of the tail, which no pair of functions of this dimension can avoid on those items, stands in the assumptions.
+/// The singular functions are those of the relation on a sample, extended off it through the integral operator and
+/// fitted in closed form by units that are drawn and never trained: [`spectral`](crate::fit::spectral) without a
+/// polishing step. The error is the tail of the spectrum plus that of the fit. It is measured, as the root mean square
+/// over 500 fresh queries times 500 fresh keys from the same laws; the share of the tail, which no pair of functions of
+/// this dimension can avoid on those items, stands in the assumptions.
 ///
 /// # Errors
 /// As [`spectral`](crate::fit::spectral); [`crate::ErrorKind::Parameter`] for a relation with several components.
@@ -56,8 +58,8 @@ pub fn spectral_network(
     let (_, singular, _) = svd(&values).ok_or_else(failed)?;
     let tail = (singular.iter().skip(encoder.dim()).map(|s| s * s).sum::<f64>() / pairs).sqrt();
     let assumptions = format!(
-        "measured on {FRESH} x {FRESH} fresh items drawn as the fitted ones were; {tail:.3e} of it is the spectrum's tail beyond \
-         dimension {} on these items",
+        "measured on {FRESH} x {FRESH} fresh items drawn as the fitted ones were; {tail:.3e} of it is the spectrum's tail \
+         beyond dimension {} on these items",
         encoder.dim()
     );
     let guarantee = Guarantee {

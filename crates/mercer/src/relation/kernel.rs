@@ -121,9 +121,10 @@ impl Kernel {
         Ok(Kernel(Form::Polynomial { degree, offset }))
     }
 
-    /// `exp(<x, y> / length^2)`: the Gaussian kernel times `exp((|x|^2 + |y|^2) / (2 length^2))`, unbounded in the norms.
+    /// `exp(<x, y> / length^2)`: the Gaussian kernel times `exp((|x|^2 + |y|^2) / (2 length^2))`.
     ///
-    /// It is the unnormalised weight of softmax attention at the temperature `length^2`. Exponents beyond 708 are cut there.
+    /// It is the unnormalised weight of softmax attention at the temperature `length^2`, unbounded in the norms. Exponents
+    /// beyond 708 are cut there.
     ///
     /// # Errors
     /// As [`Kernel::gaussian`].

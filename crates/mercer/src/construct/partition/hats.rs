@@ -4,14 +4,14 @@
 //! `0, z_1, .., z_d`. Few units give it, most of them shared along lines and diagonals of the grid; `(t)+ = max(0, t)`:
 //!
 //! - `d = 1`: `range = (z)+ + (-z)+`; `2 n` units, then the hats.
-//! - `d = 2`: `range = (-z1)+ + (z1 - z2)+ + (z2)+`, for on the way 0, z1, z2, 0 the largest difference is climbed once.
-//!   `4 n` units, then the hats.
-//! - `d = 3`: the largest of all is `max(0, z1) + (max(z2, z3) - max(0, z1))+`, and `max(z2, z3) = z2 + (z3 - z2)+` is linear in
-//!   shared units; the smallest likewise. `8 n` units, two a node, then the hats.
+//! - `d = 2`: `range = (-z1)+ + (z1 - z2)+ + (z2)+`, for on the way 0, z1, z2, 0 the largest difference is climbed
+//!   once. `4 n` units, then the hats.
+//! - `d = 3`: the largest of all is `max(0, z1) + (max(z2, z3) - max(0, z1))+`, and `max(z2, z3) = z2 + (z3 - z2)+` is
+//!   linear in shared units; the smallest likewise. `8 n` units, two a node, then the hats.
 //! - `d = 4`: the same with the halves `0, z1, z2` and `z3, z4`, one layer more.
 //!
-//! Every hat is 1 minus terms that are not negative: where it matters, all its terms are at most 1 and so is their rounding,
-//! and far from its node it is exactly 0.
+//! Every hat is 1 minus terms that are not negative: where it matters, all its terms are at most 1 and so is their
+//! rounding, and far from its node it is exactly 0.
 
 use crate::construct::{Domain, UNIT, roundings};
 use crate::error::{Error, Result};
@@ -43,11 +43,6 @@ impl Axis {
     pub(super) fn node(&self, k: usize) -> f64 {
         self.low + k as f64 * self.step
     }
-
-    /// How far nodes lie beyond the bounds, at most.
-    fn overhang(&self) -> f64 {
-        (self.bounds[0] - self.low).max(self.node(self.cells) - self.bounds[1]).max(0.0)
-    }
 }
 
 /// A grid of nodes that covers a box.
@@ -72,15 +67,10 @@ impl Grid {
 
     /// Half the diagonal of a cell: the largest mean distance from a point to the nodes that share it.
     ///
-    /// With the hats at `x` as probabilities of the nodes `v` around it, the mean of `|x - v|` is at most the root of the mean of
-    /// `|x - v|^2 = sum_i h_i^2 t_i (1 - t_i) <= |h|^2 / 4`, with equality in the middle of the cell.
+    /// With the hats at `x` as probabilities of the nodes `v` around it, the mean of `|x - v|` is at most the root of
+    /// the mean of `|x - v|^2 = sum_i h_i^2 t_i (1 - t_i) <= |h|^2 / 4`, with equality in the middle of the cell.
     pub(super) fn reach(&self) -> f64 {
         0.5 * self.axes.iter().map(|axis| axis.step * axis.step).sum::<f64>().sqrt()
-    }
-
-    /// How far a node lies from the point at which the relation is asked, at most.
-    pub(super) fn shift(&self) -> f64 {
-        self.axes.iter().map(|axis| axis.overhang().powi(2)).sum::<f64>().sqrt()
     }
 
     /// Node `at` along each axis, the last running fastest.
@@ -263,7 +253,8 @@ pub(super) fn hats(grid: &Grid) -> Result<Hats> {
         (own + 2.0 * share) / (1.0 - share)
     };
     let error = last.units.iter().map(of_hat).fold(0.0, f64::max);
-    // A hat above 0 has every z_i within 1 + error < 3/2 of 0, and an interval of length 3 has at most three whole numbers.
+    // A hat above 0 has every z_i within 1 + error < 3/2 of 0, and an interval of length 3 has at most three whole
+    // numbers.
     let active = if error < 0.5 { 3usize.pow(grid.axes.len() as u32) } else { last.units.len() };
     stages.push(last);
     Ok(Hats { layers: stages.iter().map(Stage::layer).collect::<Result<_>>()?, error, active })
@@ -434,7 +425,8 @@ mod tests {
             let axis = Axis::new(low, high, cells);
             assert!((0..=cells).all(|k| f64::from(axis.node(k) as f32) == axis.node(k)));
             assert!(axis.node(0) <= low && axis.node(cells) >= high);
-            assert!(axis.overhang() <= 2.0 * cells as f64 * UNIT * high.abs().max(low.abs()) * 2.0);
+            let overhang = (low - axis.node(0)).max(axis.node(cells) - high);
+            assert!(overhang <= 4.0 * cells as f64 * UNIT * high.abs().max(low.abs()));
         }
     }
 }
