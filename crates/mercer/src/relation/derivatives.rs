@@ -320,7 +320,9 @@ fn profile(form: Form, q: f64, n: usize) -> f64 {
         }
         Form::RationalQuadratic { length, exponent } => {
             let scale = 0.5 / (exponent * length * length);
-            falling(-exponent, n) * scale.powi(n as i32) * (1.0 + q * scale).powf(-exponent - n as f64)
+            // By way of the logarithm, which large exponents do not take the digits from.
+            let power = (-(exponent + n as f64) * (q * scale).ln_1p()).exp();
+            (0..n).map(|k| -(exponent + k as f64) * scale).product::<f64>() * power
         }
         Form::Polynomial { degree, offset } if n <= degree as usize => {
             falling(degree.into(), n) * (q + offset).powi((degree as usize - n) as i32)

@@ -369,3 +369,56 @@ fn bounds(
     }
     (bounds, gaps)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seed::Seed;
+    use crate::tower::Layer;
+
+    fn shallow(weights: Vec<f32>, bias: Vec<f32>, activation: Activation, outputs: Vec<f32>) -> Shallow {
+        let dim = outputs.len() / bias.len();
+        let hidden = Layer::new(weights, bias, activation).unwrap();
+        let last = Layer::new(outputs, vec![0.25; dim], Activation::Identity).unwrap();
+        Shallow::new(&Tower::new(vec![hidden, last]).unwrap(), 0..dim, None).unwrap()
+    }
+
+    #[test]
+    fn what_the_nodes_miss_is_bounded() {
+        // sin(32 pi x) vanishes at all 65 nodes of [-1, 1] and is 1 between them.
+        let tower = shallow(vec![32.0 * std::f32::consts::PI], vec![0.0], Activation::Sine, vec![1.0]);
+        let side = Side::new(&tower, Cuboid::new(vec![-1.0], vec![1.0]).unwrap());
+        let above = |level: usize| side.bounds[level][0] / (32.0 * std::f64::consts::PI).powi(2 * level as i32);
+        assert!((1.25..1.5).contains(&above(0)), "{}", above(0));
+        assert!((1.0..1.01).contains(&above(1)) && (1.0..1.01).contains(&above(2)), "{} {}", above(1), above(2));
+    }
+
+    #[test]
+    fn bounds_of_derivatives_hold_and_are_close_on_fine_grids() {
+        let mut stream = Seed(4).stream("sides");
+        for activation in [Activation::Sine, Activation::Cosine, Activation::Gelu, Activation::Tanh] {
+            for axes in [1, 2] {
+                let mut normals = |n: usize| (0..n).map(|_| 2.0 * stream.normal() as f32).collect::<Vec<f32>>();
+                let tower = shallow(normals(axes * 9), normals(9), activation, normals(18));
+                let side = Side::new(&tower, Cuboid::new(vec![-0.7; axes], vec![0.4; axes]).unwrap());
+                let points: Vec<f64> = (0..2000 * axes).map(|_| -0.7 + 1.1 * stream.uniform()).collect();
+                let levels = DEPTH as usize + 2;
+                let all = tower.activations(&Matrix::from_columns(points, axes, 2000), levels);
+                for (at, d) in tower.derivatives[..side.bounds.len()].iter().enumerate() {
+                    let values = all[d.level as usize].times(&d.outputs);
+                    for j in 0..2 {
+                        let constant = if at == 0 { 0.25 } else { 0.0 };
+                        let largest = values.column(j).iter().map(|v| (v + constant).abs()).fold(0.0, f64::max);
+                        let bound = side.bounds[at][j];
+                        assert!(largest <= bound, "{activation:?} {:?}: {largest} above {bound}", d.halves);
+                        assert!(
+                            axes == 2 || bound < 1.5 * largest,
+                            "{activation:?} {:?}: {bound} far above {largest}",
+                            d.halves
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
