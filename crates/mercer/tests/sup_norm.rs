@@ -277,19 +277,11 @@ fn dense_error(model: &DualEncoder, relation: &dyn Relation) -> f64 {
 }
 
 fn report(what: &str, dense: f64, sup: &SupNorm, time: std::time::Instant) {
-    println!(
-        "{what}: dense {dense:.3e}, bracket {:.3e} to {:.3e}, ratio {:.3}, f32 {:.1e}, {:.1e} evaluations, {} tiles, steps {:.1e} to {:.1e}, {:?}, {:.2} s",
-        sup.lower,
-        sup.upper,
-        sup.upper / dense.max(sup.lower),
-        sup.rounding,
-        sup.evaluations,
-        sup.tiles,
-        sup.steps.0,
-        sup.steps.1,
-        sup.stopped,
-        time.elapsed().as_secs_f64()
-    );
+    let ratio = sup.upper / dense.max(sup.lower);
+    let (work, steps) = (format!("{:.1e} evaluations, {} tiles", sup.evaluations, sup.tiles), sup.steps);
+    print!("{what}: on the dense grid {dense:.3e}, bracket {:.3e} to {:.3e}, ratio {ratio:.3}, ", sup.lower, sup.upper);
+    print!("f32 {:.1e}, {work}, steps {:.1e} to {:.1e}, ", sup.rounding, steps.0, steps.1);
+    println!("{:?}, {:.2} s", sup.stopped, time.elapsed().as_secs_f64());
 }
 
 #[test]
@@ -521,7 +513,8 @@ fn what_has_no_certificate_is_refused_with_the_reason() {
 
 #[test]
 fn a_lipschitz_constant_alone_bounds_what_nodes_miss() {
-    // Triangular waves of slope 1 that vanish at the 65 nodes of [-1, 1] and reach 1/64 between them: the bound is attained.
+    // Triangular waves of slope 1 that vanish at the 65 nodes of [-1, 1] and reach 1/64 between them: the bound is
+    // attained.
     let wave = |x: &[f64], _: &[f64]| (x[0] * 32.0 - (x[0] * 32.0).round()).abs() / 32.0;
     let relation = BoundedFunction::new(wave, vec![1.0], vec![0.0]).unwrap();
     let zero = Layer::new(vec![0.0], vec![0.0], Activation::Identity).unwrap();

@@ -1,4 +1,5 @@
-//! One side of the model in `f64`: a tower with one hidden layer, its even derivatives on a grid, and bounds between the nodes.
+//! One side of the model in `f64`: a tower with one hidden layer, its even derivatives on a grid, and bounds between
+//! the nodes.
 
 use std::ops::Range;
 
@@ -8,8 +9,8 @@ use crate::linalg::Matrix;
 use crate::relation::Cuboid;
 use crate::tower::{Activation, RowScaling, Tower};
 
-/// Levels of the recursion on pairs: even derivatives of the error up to order `2 DEPTH` are evaluated, those two orders
-/// higher are bounded.
+/// Levels of the recursion on pairs: even derivatives of the error up to order `2 DEPTH` are evaluated, those two
+/// orders higher are bounded.
 pub(crate) const DEPTH: u32 = 2;
 /// Levels of the recursion on one side: derivatives of this order divided by 2 are bounded by sums over units.
 const LEVELS: u32 = 6;
@@ -168,8 +169,8 @@ impl Shallow {
 
     /// What roundings may add to the derivative `d` on the box: `(dim,)`.
     ///
-    /// A sum of `n` products is off by at most `n eps` times the sum of their sizes; an argument by `(axes + 2) eps` times
-    /// the sum of sizes, and its activation by the slope times that.
+    /// A sum of `n` products is off by at most `n eps` times the sum of their sizes; an argument by `(axes + 2) eps`
+    /// times the sum of sizes, and its activation by the slope times that.
     fn roundings(&self, d: &Derivative, cuboid: &Cuboid) -> Vec<f64> {
         let n = 2 * d.level as usize;
         let mut sums = vec![0.0; self.constant.len()];
@@ -189,10 +190,11 @@ impl Shallow {
         sums
     }
 
-    /// For each cell the units whose kink runs through it, with the largest gap between `max(z, 0)` and its interpolant.
+    /// For each cell the units whose kink runs through it, with the largest gap between `max(z, 0)` and its
+    /// interpolant.
     ///
-    /// Multilinear interpolation is an average over the corners, `z` is affine, `max(z, 0)` convex: where `-a <= z <= b` on the
-    /// cell, the interpolant lies at most as far above as the chord, `a b / (a + b)`.
+    /// Multilinear interpolation is an average over the corners, `z` is affine, `max(z, 0)` convex: where
+    /// `-a <= z <= b` on the cell, the interpolant lies at most as far above as the chord, `a b / (a + b)`.
     fn kinks(&self, nodes: &[Vec<f64>]) -> Vec<Vec<(usize, f64)>> {
         if !self.has_kinks() {
             return Vec::new();

@@ -136,7 +136,8 @@ impl Recursion<'_> {
         self.x.steps.len() + self.y.steps.len()
     }
 
-    /// Bound of the derivative `(a, b)` of the error on the tile, which stands in the bound of the error with factor `weight`.
+    /// Bound of the derivative `(a, b)` of the error on the tile, which stands in the bound of the error with factor
+    /// `weight`.
     fn supremum(&mut self, a: usize, b: usize, weight: f64) -> f64 {
         if let Some(&known) = self.known.get(&(a, b)) {
             return known;
