@@ -277,19 +277,11 @@ fn dense_error(model: &DualEncoder, relation: &dyn Relation) -> f64 {
 }
 
 fn report(what: &str, dense: f64, sup: &SupNorm, time: std::time::Instant) {
-    println!(
-        "{what}: dense {dense:.3e}, bracket {:.3e} to {:.3e}, ratio {:.3}, f32 {:.1e}, {:.1e} evaluations, {} tiles, steps {:.1e} to {:.1e}, {:?}, {:.2} s",
-        sup.lower,
-        sup.upper,
-        sup.upper / dense.max(sup.lower),
-        sup.rounding,
-        sup.evaluations,
-        sup.tiles,
-        sup.steps.0,
-        sup.steps.1,
-        sup.stopped,
-        time.elapsed().as_secs_f64()
-    );
+    let ratio = sup.upper / dense.max(sup.lower);
+    let (work, steps) = (format!("{:.1e} evaluations, {} tiles", sup.evaluations, sup.tiles), sup.steps);
+    print!("{what}: on the dense grid {dense:.3e}, bracket {:.3e} to {:.3e}, ratio {ratio:.3}, ", sup.lower, sup.upper);
+    print!("f32 {:.1e}, {work}, steps {:.1e} to {:.1e}, ", sup.rounding, steps.0, steps.1);
+    println!("{:?}, {:.2} s", sup.stopped, time.elapsed().as_secs_f64());
 }
 
 #[test]
@@ -315,10 +307,10 @@ fn gaussian_fits_are_certified_close_to_their_largest_error() {
 
 #[test]
 fn brackets_in_two_and_two_dimensions() {
-    for (length, dim) in [(1.0, 15), (0.5, 28)] {
+    for (length, dim) in [(1.0, 15), (0.5, 28), (0.5, 60)] {
         let kernel = Kernel::gaussian(length).unwrap();
         let (model, time) = (fit(&kernel, 2, dim, 128), std::time::Instant::now());
-        let sup = certify(&model, &kernel, &square(2), &Budget { evaluations: 3e7, ..Budget::default() }).unwrap();
+        let sup = certify(&model, &kernel, &square(2), &Budget { evaluations: 1e8, ..Budget::default() }).unwrap();
         report(&format!("{kernel} in 2 + 2, dimension {dim}"), 0.0, &sup, time);
         check(&model, &kernel, &square(2), &sup, &mut Seed(3).stream("2 + 2"), "2 + 2");
         assert!(sup.upper <= 1.2 * sup.lower, "{sup:?}");
@@ -516,5 +508,55 @@ fn what_has_no_certificate_is_refused_with_the_reason() {
         let sup = certify(&flat, &relation, &apart, &Budget { evaluations: 1e7, ..budget }).unwrap();
         check(&flat, &relation, &apart, &sup, &mut stream, &relation.to_string());
         assert!(sup.upper <= 1.2 * sup.lower, "{relation}: {sup:?}");
+    }
+}
+
+#[test]
+fn a_lipschitz_constant_alone_bounds_what_nodes_miss() {
+    // Triangular waves of slope 1 that vanish at the 65 nodes of [-1, 1] and reach 1/64 between them: the bound is
+    // attained.
+    let wave = |x: &[f64], _: &[f64]| (x[0] * 32.0 - (x[0] * 32.0).round()).abs() / 32.0;
+    let relation = BoundedFunction::new(wave, vec![1.0], vec![0.0]).unwrap();
+    let zero = Layer::new(vec![0.0], vec![0.0], Activation::Identity).unwrap();
+    let model = DualEncoder::new(Tower::new(vec![zero]).unwrap(), None, Form::Identity, 1).unwrap();
+    let sup = certify(&model, &relation, &square(1), &Budget { evaluations: 1.0, ..Budget::default() }).unwrap();
+    assert_eq!((sup.lower, sup.stopped), (0.0, Stop::Budget));
+    assert!((1.0..1.000_001).contains(&(64.0 * sup.upper)), "{sup:?}");
+}
+
+#[test]
+fn constants_alone_bracket_a_gaussian_fit() {
+    // exp(-2 d^2): slope at most 2 exp(-1/2), second derivative at most 4.
+    let relation = || {
+        let value = |x: &[f64], y: &[f64]| (-2.0 * (x[0] - y[0]).powi(2)).exp();
+        BoundedFunction::new(value, vec![1.2131], vec![1.2131]).unwrap()
+    };
+    let curved = relation().with_second_derivatives(vec![4.0], vec![4.0]).unwrap();
+    let kernel = Kernel::gaussian(0.5).unwrap();
+    let mut stream = Seed(6).stream("constants");
+    // Second derivatives serve errors of 1e-5, slopes alone those of 1e-3; below that the budget leaves a wide bracket.
+    let cases: [(usize, &dyn Smooth, f64, f64); 4] =
+        [(6, &relation(), 2e6, 1.2), (7, &curved, 1e6, 1.2), (9, &curved, 1e7, 1.2), (9, &relation(), 3e6, 1000.0)];
+    for (dim, relation, evaluations, gap) in cases {
+        let (model, time) = (fit(&kernel, 1, dim, 64), std::time::Instant::now());
+        let sup = certify(&model, relation, &square(1), &Budget { evaluations, ..Budget::default() }).unwrap();
+        report(&format!("constants alone, dimension {dim}"), 0.0, &sup, time);
+        check(&model, relation, &square(1), &sup, &mut stream, "constants alone");
+        assert!(sup.upper <= gap * sup.lower, "{sup:?}");
+    }
+}
+
+#[test]
+fn huge_and_tiny_boxes_do_no_harm() {
+    let kernel = Kernel::gaussian(1.0).unwrap();
+    let model = fit(&kernel, 1, 4, 16);
+    for size in [1e-12, 1e-6, 1e3, 1e9, 1e30, 1e60, 1e300] {
+        let domain = Domain::cube(1, -size, size).unwrap();
+        match certify(&model, &kernel, &domain, &Budget { evaluations: 1e5, ..Budget::default() }) {
+            Ok(sup) => {
+                check(&model, &kernel, &domain, &sup, &mut Seed(8).stream("sizes"), &format!("size {size:e}"));
+            }
+            Err(error) => assert!(size > 1e20, "size {size:e}: {error}"),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Derivatives of relations, pointwise and bounded on boxes: what a sup-norm certificate needs to know of a relation.
 //!
-//! A kernel is `f(q)` of `q = |x - y|^2` or of `q = <x, y>`, both sums over the axes, so that its derivatives come from the
-//! chain rule one axis at a time. With `a` derivatives along `x_i`, `b` along `y_i`, and `n = a + b`,
+//! A kernel is `f(q)` of `q = |x - y|^2` or of `q = <x, y>`, both sums over the axes, so that its derivatives come
+//! from the chain rule one axis at a time. With `a` derivatives along `x_i`, `b` along `y_i`, and `n = a + b`,
 //!
 //! ```text
 //! |x - y|^2:  sum_k (-1)^b n! / (k! (n - 2k)!) (2 (x_i - y_i))^(n - 2k) f^(n - k)
@@ -30,8 +30,8 @@ impl Cuboid {
     /// A box from its corners; an axis may have length 0.
     ///
     /// # Errors
-    /// [`ErrorKind::Shape`] if the corners differ in length or are empty, [`ErrorKind::NonFinite`] at a NaN or infinity (row 0:
-    /// low, row 1: high), [`ErrorKind::Parameter`] where `low` lies above `high`.
+    /// [`ErrorKind::Shape`] if the corners differ in length or are empty, [`ErrorKind::NonFinite`] at a NaN or
+    /// infinity (row 0: low, row 1: high), [`ErrorKind::Parameter`] where `low` lies above `high`.
     pub fn new(low: Vec<f64>, high: Vec<f64>) -> Result<Self> {
         let corner = Cuboid { low, high };
         corner.check()?;
@@ -98,8 +98,9 @@ impl Domain {
 
 /// A relation with known bounds of its derivatives.
 ///
-/// Points are `f64`, so that grids may be finer than the `f32` of stored features. Orders count the derivatives along each
-/// axis of `x` and of `y`; points, orders and domain have one entry an axis. Implemented by [`Kernel`]; [`BoundedFunction`] makes one of a closure and its Lipschitz constants.
+/// Points are `f64`, so that grids may be finer than the `f32` of stored features. Orders count the derivatives along
+/// each axis of `x` and of `y`; points, orders and domain have one entry an axis. Implemented by [`Kernel`];
+/// [`BoundedFunction`] makes one of a closure and its Lipschitz constants.
 pub trait Smooth: Relation {
     /// Value of component `component`, to within 64 roundings of the largest value on the box that is certified.
     fn value(&self, component: usize, x: &[f64], y: &[f64]) -> f64;
@@ -109,8 +110,8 @@ pub trait Smooth: Relation {
         None
     }
 
-    /// An upper bound of its absolute value on the domain, infinite where none is known; of first order, a Lipschitz constant
-    /// along that axis (the relation need not be differentiable).
+    /// An upper bound of its absolute value on the domain, infinite where none is known; of first order, a Lipschitz
+    /// constant along that axis (the relation need not be differentiable).
     fn derivative_bound(&self, component: usize, x_order: &[u32], y_order: &[u32], domain: &Domain) -> f64;
 
     /// Why this relation has no finite bounds on this domain, or does not fit it.
@@ -320,7 +321,9 @@ fn profile(form: Form, q: f64, n: usize) -> f64 {
         }
         Form::RationalQuadratic { length, exponent } => {
             let scale = 0.5 / (exponent * length * length);
-            falling(-exponent, n) * scale.powi(n as i32) * (1.0 + q * scale).powf(-exponent - n as f64)
+            // By way of the logarithm, which large exponents do not take the digits from.
+            let power = (-(exponent + n as f64) * (q * scale).ln_1p()).exp();
+            (0..n).map(|k| -(exponent + k as f64) * scale).product::<f64>() * power
         }
         Form::Polynomial { degree, offset } if n <= degree as usize => {
             falling(degree.into(), n) * (q + offset).powi((degree as usize - n) as i32)
@@ -337,8 +340,9 @@ fn profile(form: Form, q: f64, n: usize) -> f64 {
 
 /// `sup q^(a/2) |f^(n)(q)|` over `q[0] <= q <= q[1]`, for the functions of a distance.
 ///
-/// `|f^(n)|` falls in `q`: all these kernels are completely monotone in the squared distance (Schoenberg 1938), and so is the
-/// derivative of the negative one. Where `f^(n)` is singular at 0, the power may tame it: `M_(-p) s^a = M_p s^(a - 2p)`.
+/// `|f^(n)|` falls in `q`: all these kernels are completely monotone in the squared distance (Schoenberg 1938), and
+/// so is the derivative of the negative one. Where `f^(n)` is singular at 0, the power may tame it:
+/// `M_(-p) s^a = M_p s^(a - 2p)`.
 fn tamed_bound(form: Form, n: usize, a: usize, q: [f64; 2]) -> f64 {
     if let Form::NegativeDistance = form {
         let power = 0.5 * (a as f64 + 1.0) - n as f64;
@@ -356,8 +360,8 @@ fn tamed_bound(form: Form, n: usize, a: usize, q: [f64; 2]) -> f64 {
 impl Kernel {
     /// Bound of a derivative of a function of the distance.
     ///
-    /// Each term `c prod |u_i|^a_i |f^(n - k)|` is bounded in two ways: by the largest `|u_i|` and the largest `|f^(n - k)|`, and, with
-    /// `prod |u_i|^a_i <= q^(a / 2)`, by the largest `q^(a / 2) |f^(n - k)(q)|`.
+    /// Each term `c prod |u_i|^a_i |f^(n - k)|` is bounded in two ways: by the largest `|u_i|` and the largest
+    /// `|f^(n - k)|`, and, with `prod |u_i|^a_i <= q^(a / 2)`, by the largest `q^(a / 2) |f^(n - k)(q)|`.
     fn distance_bound(&self, orders: impl Fn(usize) -> u32, domain: &Domain) -> f64 {
         let (x, y) = (&domain.x, &domain.y);
         let (mut terms, mut pure) = (Terms::one(), Terms::one());
@@ -397,9 +401,11 @@ impl Kernel {
 
     /// Largest slope along any direction of the first argument, `other` that of the second.
     ///
-    /// Arc-cosine of order 1: with `s = pi - t`, `|grad|^2 = |y|^2 (J^2 + J'^2) / pi^2`, and `J^2 + J'^2 = sin^2 s - s sin 2s + s^2`
-    /// grows to `pi^2`. Order 2: radial part at most `6 |x| |y|^2`, tangential one at most `(4 + 2 pi) / pi |x| |y|^2`. Order 0 turns
-    /// by the angle, as the cosine does. Tanimoto: `|grad| <= 4 |y| (3 |x|^2 + |y|^2) / (|x|^2 + |y|^2)^2`.
+    /// - Arc-cosine of order 1, with `s = pi - t`: `|grad|^2 = |y|^2 (J^2 + J'^2) / pi^2`, where
+    ///   `J^2 + J'^2 = sin^2 s - s sin 2s + s^2` grows to `pi^2`.
+    /// - Order 2: the radial part is at most `6 |x| |y|^2`, the tangential one `(4 + 2 pi) / pi |x| |y|^2`.
+    /// - Order 0 turns by the angle over `pi`, the cosine at most by the angle.
+    /// - Tanimoto: `|grad| <= 4 |y| (3 |x|^2 + |y|^2) / (|x|^2 + |y|^2)^2`.
     fn angular_slope(&self, own: [f64; 2], other: [f64; 2]) -> f64 {
         let slope = match self.0 {
             Form::Cosine => own[1].sqrt().recip(),
@@ -452,7 +458,8 @@ impl Smooth for Kernel {
                 terms.times(a + b, a.min(b), |k| product_term(a, b, k, x[i], y[i]));
             }
         }
-        // A term whose factor is 0 vanishes also where f is singular: the derivative is continuous wherever it is bounded.
+        // A term whose factor is 0 vanishes also where f is singular: the derivative is continuous wherever it is
+        // bounded.
         let lost = (0..=terms.total / 2).filter(|&k| terms.by_lost[k] != 0.0);
         Some(sign * lost.map(|k| terms.by_lost[k] * profile(self.0, q, terms.total - k)).sum::<f64>())
     }

@@ -1,4 +1,5 @@
-//! One side of the model in `f64`: a tower with one hidden layer, its even derivatives on a grid, and bounds between the nodes.
+//! One side of the model in `f64`: a tower with one hidden layer, its even derivatives on a grid, and bounds between
+//! the nodes.
 
 use std::ops::Range;
 
@@ -8,8 +9,8 @@ use crate::linalg::Matrix;
 use crate::relation::Cuboid;
 use crate::tower::{Activation, RowScaling, Tower};
 
-/// Levels of the recursion on pairs: even derivatives of the error up to order `2 DEPTH` are evaluated, those two orders
-/// higher are bounded.
+/// Levels of the recursion on pairs: even derivatives of the error up to order `2 DEPTH` are evaluated, those two
+/// orders higher are bounded.
 pub(crate) const DEPTH: u32 = 2;
 /// Levels of the recursion on one side: derivatives of this order divided by 2 are bounded by sums over units.
 const LEVELS: u32 = 6;
@@ -172,8 +173,8 @@ impl Shallow {
 
     /// What roundings may add to the derivative `d` on the box: `(dim,)`.
     ///
-    /// A sum of `n` products is off by at most `n eps` times the sum of their sizes; an argument by `(axes + 2) eps` times
-    /// the sum of sizes, and its activation by the slope times that.
+    /// A sum of `n` products is off by at most `n eps` times the sum of their sizes; an argument by `(axes + 2) eps`
+    /// times the sum of sizes, and its activation by the slope times that.
     fn roundings(&self, d: &Derivative, cuboid: &Cuboid) -> Vec<f64> {
         let n = 2 * d.level as usize;
         let mut sums = vec![0.0; self.constant.len()];
@@ -193,10 +194,11 @@ impl Shallow {
         sums
     }
 
-    /// For each cell the units whose kink runs through it, with the largest gap between `max(z, 0)` and its interpolant.
+    /// For each cell the units whose kink runs through it, with the largest gap between `max(z, 0)` and its
+    /// interpolant.
     ///
-    /// Multilinear interpolation is an average over the corners, `z` is affine, `max(z, 0)` convex: where `-a <= z <= b` on the
-    /// cell, the interpolant lies at most as far above as the chord, `a b / (a + b)`.
+    /// Multilinear interpolation is an average over the corners, `z` is affine, `max(z, 0)` convex: where
+    /// `-a <= z <= b` on the cell, the interpolant lies at most as far above as the chord, `a b / (a + b)`.
     fn kinks(&self, nodes: &[Vec<f64>]) -> Vec<Vec<(usize, f64)>> {
         if !self.has_kinks() {
             return Vec::new();
@@ -372,4 +374,57 @@ fn bounds(
         bounds[0][j] += kink;
     }
     (bounds, gaps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seed::Seed;
+    use crate::tower::Layer;
+
+    fn shallow(weights: Vec<f32>, bias: Vec<f32>, activation: Activation, outputs: Vec<f32>) -> Shallow {
+        let dim = outputs.len() / bias.len();
+        let hidden = Layer::new(weights, bias, activation).unwrap();
+        let last = Layer::new(outputs, vec![0.25; dim], Activation::Identity).unwrap();
+        Shallow::new(&Tower::new(vec![hidden, last]).unwrap(), 0..dim, None).unwrap()
+    }
+
+    #[test]
+    fn what_the_nodes_miss_is_bounded() {
+        // sin(32 pi x) vanishes at all 65 nodes of [-1, 1] and is 1 between them.
+        let tower = shallow(vec![32.0 * std::f32::consts::PI], vec![0.0], Activation::Sine, vec![1.0]);
+        let side = Side::new(&tower, Cuboid::new(vec![-1.0], vec![1.0]).unwrap());
+        let above = |level: usize| side.bounds[level][0] / (32.0 * std::f64::consts::PI).powi(2 * level as i32);
+        assert!((1.25..1.5).contains(&above(0)), "{}", above(0));
+        assert!((1.0..1.01).contains(&above(1)) && (1.0..1.01).contains(&above(2)), "{} {}", above(1), above(2));
+    }
+
+    #[test]
+    fn bounds_of_derivatives_hold_and_are_close_on_fine_grids() {
+        let mut stream = Seed(4).stream("sides");
+        for activation in [Activation::Sine, Activation::Cosine, Activation::Gelu, Activation::Tanh] {
+            for axes in [1, 2] {
+                let mut normals = |n: usize| (0..n).map(|_| 2.0 * stream.normal() as f32).collect::<Vec<f32>>();
+                let tower = shallow(normals(axes * 9), normals(9), activation, normals(18));
+                let side = Side::new(&tower, Cuboid::new(vec![-0.7; axes], vec![0.4; axes]).unwrap());
+                let points: Vec<f64> = (0..2000 * axes).map(|_| -0.7 + 1.1 * stream.uniform()).collect();
+                let levels = DEPTH as usize + 2;
+                let all = tower.activations(&Matrix::from_columns(points, axes, 2000), levels);
+                for (at, d) in tower.derivatives[..side.bounds.len()].iter().enumerate() {
+                    let values = all[d.level as usize].times(&d.outputs);
+                    for j in 0..2 {
+                        let constant = if at == 0 { 0.25 } else { 0.0 };
+                        let largest = values.column(j).iter().map(|v| (v + constant).abs()).fold(0.0, f64::max);
+                        let bound = side.bounds[at][j];
+                        assert!(largest <= bound, "{activation:?} {:?}: {largest} above {bound}", d.halves);
+                        assert!(
+                            axes == 2 || bound < 1.5 * largest,
+                            "{activation:?} {:?}: {bound} far above {largest}",
+                            d.halves
+                        );
+                    }
+                }
+            }
+        }
+    }
 }

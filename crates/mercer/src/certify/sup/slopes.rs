@@ -90,9 +90,10 @@ pub(crate) fn supremum(activation: Activation, n: usize) -> f64 {
 
 /// Suprema over the line, 1 % above the largest value at multiples of 0.002.
 ///
-/// At an extremum the slope vanishes, so that between nodes a step `h` apart the value grows by at most `h^2 / 8` times the second next
-/// derivative: less than 1e-4 of it, as those grow by less than 200 from one order to the second next. Beyond `|z| = 12`
-/// all derivatives but the first fall like `exp(-2 |z|)` or faster, and there they are below 1e-3 of their suprema.
+/// At an extremum the slope vanishes, so that between nodes a step `h` apart the value grows by at most `h^2 / 8`
+/// times the second next derivative: less than 1e-4 of it, as those grow by less than 200 from one order to the
+/// second next. Beyond `|z| = 12` all derivatives but the first fall like `exp(-2 |z|)` or faster, and there they are
+/// below 1e-3 of their suprema.
 fn suprema(activation: Activation) -> [f64; ORDERS] {
     let mut largest = [0.0f64; ORDERS];
     for i in -6000..=6000 {

@@ -46,7 +46,9 @@ pub(crate) fn bound(x: &Side<'_>, y: &Side<'_>, relation: &dyn Smooth, component
     add_to_longest(&mut gaps[..x.steps.len()], &x.steps, x.kink_gap(y));
     add_to_longest(&mut gaps[x.steps.len()..], &y.steps, y.kink_gap(x));
     let rounding = recursion.model_rounding(0, 0) + ELEMENTARY * EPS * (largest_value + recursion.slopes());
-    let upper = (lower + rounding + gaps.iter().sum::<f64>()) * (1.0 + 1e-12);
+    let sum = (lower + rounding + gaps.iter().sum::<f64>()) * (1.0 + 1e-12);
+    // Overflow on a huge box may end in NaN, which is no bound.
+    let upper = if sum.is_nan() { f64::INFINITY } else { sum };
     let step = x.steps.iter().chain(&y.steps).copied().fold(0.0, f64::max);
     let worst = (x.nodes.column(at.0).to_vec(), y.nodes.column(at.1).to_vec());
     Tile { component, domain: recursion.domain, upper, lower, worst, gaps, evaluations: recursion.evaluations, step }
@@ -88,7 +90,11 @@ impl Recursion<'_> {
             for (i, model) in model.column(j).iter().enumerate() {
                 let (x, y) = (self.x.nodes.column(i), self.y.nodes.column(j));
                 let relation = self.relation.derivative(self.component, &x_order, &y_order, x, y)?;
-                largest = largest.max((model - relation).abs());
+                let error = (model - relation).abs();
+                if !error.is_finite() {
+                    return None;
+                }
+                largest = largest.max(error);
             }
         }
         Some(largest)
@@ -130,7 +136,8 @@ impl Recursion<'_> {
         self.x.steps.len() + self.y.steps.len()
     }
 
-    /// Bound of the derivative `(a, b)` of the error on the tile, which stands in the bound of the error with factor `weight`.
+    /// Bound of the derivative `(a, b)` of the error on the tile, which stands in the bound of the error with factor
+    /// `weight`.
     fn supremum(&mut self, a: usize, b: usize, weight: f64) -> f64 {
         if let Some(&known) = self.known.get(&(a, b)) {
             return known;
