@@ -3,15 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use mercer::certify::Certificate;
+use mercer::certify::sup::SupNorm;
 use mercer::evaluate::{Ranking, Summary};
-use mercer::fit::{Choice, CurvePoint, Fit, Options, Outcome, spectral};
-use mercer::pipeline::{self, Population, TableFit};
+use mercer::fit::{Choice, CurvePoint, Fit, Options, Outcome};
+use mercer::pipeline::{self, Population, Residuals, TableFit};
 use mercer::{Model, Record, Relation, with_threads};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::Exit;
 use crate::args::FitArgs;
+use crate::certificate::{self, Stored};
 use crate::console::Console;
 use crate::describe;
 use crate::failure::Failure;
@@ -36,6 +39,8 @@ struct Report {
     held_out_pairs: String,
     target_met: Option<bool>,
     test: Vec<Value>,
+    certificates: Vec<Certificate>,
+    sup_norm: Option<SupNorm>,
     ranking: Option<Ranking>,
     curve: Vec<Value>,
     choices: Vec<Value>,
@@ -50,6 +55,11 @@ struct Fitted {
     schema: Value,
     known: [Vec<u64>; 2],
     test: Vec<(Population, Summary)>,
+    certificates: Vec<Certificate>,
+    sup: Option<SupNorm>,
+    /// Why there is no sup-norm certificate, where one could be expected.
+    sup_refused: Option<String>,
+    residuals: Residuals,
     ranking: Option<Ranking>,
     columns: Vec<Value>,
 }
@@ -95,6 +105,10 @@ fn fit_table(
         schema: serde_json::from_str(&source.table.schema.to_json()).unwrap_or(Value::Null),
         known: [fingerprints(0), fingerprints(1)],
         test: done.test,
+        certificates: done.certificates,
+        sup: None,
+        sup_refused: None,
+        residuals: done.residuals,
         ranking: done.ranking,
         columns: source.columns(),
         fit: done.fit,
@@ -135,8 +149,8 @@ fn fit_kernel(
         return Err(Failure::usage("--method: a kernel is fitted by spectral"));
     }
     let progress = console.progress();
-    let fit = || spectral(&source.kernel, source.law(), None, options, &progress);
-    let fit = with_threads(settings.source.threads, fit)??;
+    let fit = || pipeline::fit_kernel(&source.kernel, source.law(), options, &progress);
+    let done = with_threads(settings.source.threads, fit)??;
     drop(progress);
     let known = source.known();
     Ok(Fitted {
@@ -144,9 +158,13 @@ fn fit_kernel(
         schema: serde_json::from_str(&source.schema.to_json()).unwrap_or(Value::Null),
         known: [known.clone(), known],
         test: Vec::new(),
+        certificates: vec![done.certificate],
+        sup: done.sup,
+        sup_refused: done.sup_refused,
+        residuals: done.residuals,
         ranking: None,
         columns: source.columns.clone(),
-        fit,
+        fit: done.fit,
     })
 }
 
@@ -175,11 +193,18 @@ fn model(fitted: &Fitted, settings: &FitSettings, options: &Options) -> Model {
             held_out_relative: Some(fit.held_out_relative),
             held_out_pairs: fit.held_out_pairs.clone(),
             schema: fitted.schema.clone(),
-            certificates: Vec::new(),
+            certificates: stored(fitted),
             config,
         },
         known: fitted.known.clone(),
     }
+}
+
+/// The certificates as the model file keeps them.
+fn stored(fitted: &Fitted) -> Vec<Value> {
+    let dim = fitted.fit.encoder.dim();
+    let held_out = fitted.certificates.iter().map(|c| Stored::held_out(dim, &fitted.relation, c));
+    held_out.chain(fitted.sup.iter().map(|s| Stored::sup_norm(dim, &fitted.relation, s))).map(|s| s.to_json()).collect()
 }
 
 fn report(fitted: &Fitted, output: &Path, start: Instant) -> Report {
@@ -204,6 +229,8 @@ fn report(fitted: &Fitted, output: &Path, start: Instant) -> Report {
         held_out_pairs: fit.held_out_pairs.clone(),
         target_met: fit.target_met,
         test: fitted.test.iter().map(summary).collect(),
+        certificates: fitted.certificates.clone(),
+        sup_norm: fitted.sup.clone(),
         ranking: fitted.ranking,
         curve: fit.curve.iter().map(point).collect(),
         choices: fit.choices.iter().map(choice).collect(),
@@ -235,6 +262,15 @@ fn text(fitted: &Fitted, report: &Report) -> String {
     if !fitted.test.is_empty() {
         text += "test pairs, seen by no part of the fit\n";
         text += &describe::summaries(&fitted.test);
+    }
+    for certificate in &fitted.certificates {
+        text += &certificate::brief(certificate);
+    }
+    if let Some(sup) = &fitted.sup {
+        text += &certificate::sup_norm(sup);
+    }
+    if let Some(reason) = &fitted.sup_refused {
+        text += &format!("no proven largest error: {reason}\n");
     }
     if let Some(ranking) = &fitted.ranking {
         text += &format!("reconstruction: {}", describe::ranking(ranking));

@@ -3,6 +3,7 @@
 //! `main` and the Python wheel's command call the same [`run`], tests call it without a process.
 
 mod args;
+mod certificate;
 mod console;
 mod describe;
 mod failure;

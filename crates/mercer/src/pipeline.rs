@@ -1,5 +1,6 @@
 //! The whole job on a table: split, fit, and the error of the saved model on pairs that it never saw.
 
+use crate::certify::{Certificate, Request, certify_pairs};
 use crate::encoder::DualEncoder;
 use crate::error::{Error, Result};
 mod kernel;
@@ -28,6 +29,15 @@ pub struct PairTable<'a> {
     pub absent: Option<f32>,
 }
 
+/// Values with their predictions.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Residuals {
+    /// The values observed.
+    pub value: Vec<f64>,
+    /// The model's values.
+    pub predicted: Vec<f64>,
+}
+
 /// A fitted table.
 #[derive(Clone, Debug)]
 pub struct TableFit {
@@ -35,6 +45,10 @@ pub struct TableFit {
     pub fit: Fit,
     /// Errors of the model on pairs that neither fitted nor chose anything, by population.
     pub test: Vec<(Population, Summary)>,
+    /// What those errors certify of pairs that nobody has seen, by population.
+    pub certificates: Vec<Certificate>,
+    /// Values and predictions of those pairs, in no population's order.
+    pub residuals: Residuals,
     /// Ranking of the listed pairs, where all others are declared absent.
     pub ranking: Option<Ranking>,
     /// Query and key items that were fitted, increasing.
@@ -121,11 +135,12 @@ fn fit_complete(
     let test = match table.split {
         Some(split) => {
             let held = select(table.pairs, split, |s| s == Split::Test);
-            test_errors(&fit.encoder, table, &held, &fitted)?
+            test_errors(&fit.encoder, table, &held, &fitted, options.seed)?
         }
-        None => Vec::new(),
+        None => Test::default(),
     };
-    Ok(TableFit { fit, test, ranking, known: fitted })
+    let Test { test, certificates, residuals } = test;
+    Ok(TableFit { fit, test, certificates, residuals, ranking, known: fitted })
 }
 
 fn fit_observed(table: &PairTable<'_>, one_hot: bool, options: &Options, progress: &dyn Progress) -> Result<TableFit> {
@@ -141,8 +156,9 @@ fn fit_observed(table: &PairTable<'_>, one_hot: bool, options: &Options, progres
     };
     fit.choices.insert(0, cut.choice.clone());
     let known = known_items(table, &[&cut.train]);
-    let test = test_errors(&fit.encoder, table, &cut.test, &known)?;
-    Ok(TableFit { fit, test, ranking: None, known })
+    progress.stage("certificate");
+    let Test { test, certificates, residuals } = test_errors(&fit.encoder, table, &cut.test, &known, options.seed)?;
+    Ok(TableFit { fit, test, certificates, residuals, ranking: None, known })
 }
 
 fn select(pairs: &Pairs, split: &[Split], keep: impl Fn(Split) -> bool) -> Pairs {
@@ -164,27 +180,39 @@ fn known_items(table: &PairTable<'_>, parts: &[&Pairs]) -> [Vec<usize>; 2] {
     [x, y].map(|side| (0..side.len()).filter(|&i| side[i]).collect())
 }
 
-/// Errors by population, in the populations' order; populations without pairs are left out.
+/// What the test pairs say.
+#[derive(Default)]
+struct Test {
+    test: Vec<(Population, Summary)>,
+    certificates: Vec<Certificate>,
+    residuals: Residuals,
+}
+
+/// Errors and certificates by population, in the populations' order; populations without pairs are left out.
 fn test_errors(
     model: &DualEncoder,
     table: &PairTable<'_>,
     pairs: &Pairs,
     known: &[Vec<usize>; 2],
-) -> Result<Vec<(Population, Summary)>> {
-    let scores = Scorer::new(model, table.queries, table.keys)?.scores(pairs);
+    seed: Seed,
+) -> Result<Test> {
+    let predicted = Scorer::new(model, table.queries, table.keys)?.scores(pairs);
     let chunk = pairs.chunk();
+    let value: Vec<f64> = chunk.value.iter().map(|&v| v.into()).collect();
     let is_known = |side: usize, i: u32| known[side].binary_search(&(i as usize)).is_ok();
     let population = |p: usize| Population::of(is_known(0, chunk.x[p]), is_known(1, chunk.y[p]));
     let all = [Population::KnownItems, Population::OneNewItem, Population::TwoNewItems];
-    Ok(all
-        .into_iter()
-        .filter_map(|wanted| {
-            let own: Vec<usize> = (0..pairs.len()).filter(|&p| population(p) == wanted).collect();
-            let predicted: Vec<f64> = own.iter().map(|&p| scores[p]).collect();
-            let values: Vec<f64> = own.iter().map(|&p| chunk.value[p].into()).collect();
-            Summary::new(&predicted, &values).map(|s| (wanted, s))
-        })
-        .collect())
+    let summary = |wanted: Population| {
+        let own: Vec<usize> = (0..pairs.len()).filter(|&p| population(p) == wanted).collect();
+        let part = |of: &[f64]| own.iter().map(|&p| of[p]).collect::<Vec<f64>>();
+        Summary::new(&part(&predicted), &part(&value)).map(|s| (wanted, s))
+    };
+    let request = Request { seed: seed.0, ..Request::default() };
+    Ok(Test {
+        test: all.into_iter().filter_map(summary).collect(),
+        certificates: certify_pairs(model, table.queries, table.keys, pairs, population, request)?,
+        residuals: Residuals { value, predicted },
+    })
 }
 
 /// Pairs to fit, to choose on, and to report on.

@@ -45,7 +45,8 @@ pub fn certify_pairs(
 /// Pairs whose values one block holds: a relation is asked for blocks, of which only the diagonal is drawn.
 const BATCH: usize = 32;
 
-/// The certificate of a model of a relation that can be asked, on `count` fresh pairs of independent items.
+/// The certificate of a model of a relation that can be asked, on `count` fresh pairs of independent items; and the values of these
+/// pairs, then the predictions.
 ///
 /// On a cube the pairs are of new items, and no two share one: the sharpest exact statements hold. Pairs of given items are drawn
 /// uniformly from all of their pairs, with replacement; they speak of those pairs alone.
@@ -61,7 +62,7 @@ pub fn certify_relation(
     keys: Option<Law<'_>>,
     count: usize,
     request: Request,
-) -> Result<Certificate> {
+) -> Result<(Certificate, (Vec<f64>, Vec<f64>))> {
     if model.components() != 1 {
         return Err(Error::parameter("components of a certified model", "one", model.components()));
     }
@@ -80,5 +81,6 @@ pub fn certify_relation(
         Law::Cube { .. } => Population::TwoNewItems,
         Law::Items(_) => Population::KnownItems,
     };
-    certify(HeldOut { x: &items, y: &items, predicted: &predicted, value: &value, shared: false }, population, request)
+    let held_out = HeldOut { x: &items, y: &items, predicted: &predicted, value: &value, shared: false };
+    Ok((certify(held_out, population, request)?, (value, predicted)))
 }

@@ -5,6 +5,7 @@ use crate::certify::{Certificate, Request, certify_relation};
 use crate::encoder::DualEncoder;
 use crate::error::Result;
 use crate::fit::{Dimension, Fit, Options, Progress, Target, spectral};
+use crate::pipeline::Residuals;
 use crate::relation::{Kernel, Law};
 
 /// A fitted kernel.
@@ -14,6 +15,8 @@ pub struct KernelFit {
     pub fit: Fit,
     /// What fresh pairs say.
     pub certificate: Certificate,
+    /// The values of these fresh pairs with their predictions.
+    pub residuals: Residuals,
     /// The largest error on the box; `None` on given points and in more than four dimensions together.
     pub sup: Option<SupNorm>,
     /// Why there is no sup-norm certificate, where one could be expected.
@@ -55,8 +58,9 @@ pub fn fit_kernel(kernel: &Kernel, law: Law<'_>, options: &Options, progress: &d
         }
     }
     let request = Request { seed: options.seed.0, ..Request::default() };
-    let certificate = certify_relation(&fit.encoder, kernel, law, None, FRESH, request)?;
-    Ok(KernelFit { fit, certificate, sup, sup_refused })
+    let (certificate, residuals) = certify_relation(&fit.encoder, kernel, law, None, FRESH, request)?;
+    let residuals = Residuals { value: residuals.0, predicted: residuals.1 };
+    Ok(KernelFit { fit, certificate, residuals, sup, sup_refused })
 }
 
 /// The bracket of the largest error; where it straddles the goal, a tighter one.

@@ -1,0 +1,180 @@
+//! Certificates in words, and as a model file keeps them.
+
+use std::fmt::Write;
+
+use mercer::certify::sup::SupNorm;
+use mercer::certify::{Certificate, Method, Quantity, Statement};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::describe::{counted, number, percent, population};
+
+/// A certificate in a model file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Stored {
+    /// The dimension that the model was cut to.
+    pub(crate) dim: usize,
+    /// The table or relation that the pairs came from.
+    pub(crate) source: String,
+    /// What is certified.
+    #[serde(flatten)]
+    pub(crate) what: Certified,
+}
+
+/// What a stored certificate says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Certified {
+    /// By held-out pairs.
+    HeldOut(Certificate),
+    /// The largest error on a box.
+    SupNorm(SupNorm),
+}
+
+impl Stored {
+    pub(crate) fn held_out(dim: usize, source: &str, certificate: &Certificate) -> Stored {
+        Stored { dim, source: source.into(), what: Certified::HeldOut(certificate.clone()) }
+    }
+
+    pub(crate) fn sup_norm(dim: usize, source: &str, sup: &SupNorm) -> Stored {
+        Stored { dim, source: source.into(), what: Certified::SupNorm(sup.clone()) }
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        serde_json::to_value(self).unwrap_or(Value::Null)
+    }
+
+    /// Those of a model file that this program understands.
+    pub(crate) fn read(values: &[Value]) -> Vec<Stored> {
+        values.iter().filter_map(|v| serde_json::from_value(v.clone()).ok()).collect()
+    }
+
+    /// Whether `self` speaks of the same as `other`, so that it takes its place.
+    pub(crate) fn replaces(&self, other: &Stored) -> bool {
+        self.dim == other.dim
+            && match (&self.what, &other.what) {
+                (Certified::HeldOut(a), Certified::HeldOut(b)) => {
+                    a.population == b.population && a.request.share == b.request.share && self.source == other.source
+                }
+                (Certified::SupNorm(_), Certified::SupNorm(_)) => true,
+                _ => false,
+            }
+    }
+}
+
+/// What is bounded, in words.
+pub(crate) fn quantity(quantity: Quantity) -> String {
+    match quantity {
+        Quantity::Tolerance { share } => format!("error of {} of new pairs", percent_short(share)),
+        Quantity::RootMeanSquare => "root mean square error".into(),
+        Quantity::SignErrorRate => "wrong labels".into(),
+        Quantity::RankingErrorRate => "wrongly ordered comparisons".into(),
+    }
+}
+
+/// How a bound was found, in words.
+pub(crate) fn method(method: Method) -> &'static str {
+    match method {
+        Method::Binomial => "binomial",
+        Method::Hypergeometric => "hypergeometric",
+        Method::Betting => "betting",
+        Method::Student => "Student's t",
+        Method::Matching => "disjoint pairs",
+        Method::Projection => "projection",
+    }
+}
+
+fn percent_short(share: f64) -> String {
+    // Shares are asked for with few digits; the rest of a product by 100 is rounding.
+    format!("{} %", (share * 1e8).round() / 1e6)
+}
+
+fn value(statement: &Statement, bound: f64) -> String {
+    match statement.quantity {
+        Quantity::SignErrorRate | Quantity::RankingErrorRate => percent(bound),
+        _ => number(bound),
+    }
+}
+
+/// The bound of a statement, or what it lacks.
+pub(crate) fn bound(s: &Statement) -> String {
+    match (s.lower.filter(|l| *l > 0.0), s.upper) {
+        (Some(lower), Some(upper)) => format!("{} to {}", value(s, lower), value(s, upper)),
+        (None, Some(upper)) => format!("at most {}", value(s, upper)),
+        (Some(lower), None) => format!("at least {}", value(s, lower)),
+        (None, None) => "-".into(),
+    }
+}
+
+/// One line a statement that says something, under a heading; the rest is counted.
+pub(crate) fn brief(certificate: &Certificate) -> String {
+    let mut text = heading(certificate);
+    let width = certificate.statements.iter().map(|s| quantity(s.quantity).len()).max().unwrap_or(0);
+    for s in &certificate.statements {
+        let kind = if s.exact { "exact" } else { "asymptotic" };
+        let tail = match (s.upper, s.needed) {
+            (Some(_), _) => String::new(),
+            (None, Some(needed)) if (needed as f64) > s.effective_pairs => {
+                format!(": {needed} independent pairs are needed, {} are here", s.effective_pairs.floor())
+            }
+            (None, _) => ": declare a bound of all errors with --range".into(),
+        };
+        let _ =
+            writeln!(text, "  {:width$}  {:24} {} ({kind}){tail}", quantity(s.quantity), bound(s), method(s.method));
+    }
+    text
+}
+
+fn heading(c: &Certificate) -> String {
+    format!(
+        "certified with confidence {} for {}: {} of {}\n",
+        percent_short(c.request.confidence),
+        population(c.population),
+        counted(c.pairs, "held-out pair"),
+        counted(c.items, "item")
+    )
+}
+
+/// Everything about a certificate: statements with their pairs, what more would need, and assumptions.
+pub(crate) fn full(certificate: &Certificate) -> String {
+    let mut text = brief(certificate);
+    if certificate.self_pairs > 0 {
+        let _ = writeln!(text, "  {} of an item with itself left out", counted(certificate.self_pairs, "pair"));
+    }
+    for s in &certificate.statements {
+        let _ = write!(
+            text,
+            "  - {}, {}: {} effective pairs",
+            quantity(s.quantity),
+            method(s.method),
+            (s.effective_pairs * 10.0).round() / 10.0
+        );
+        if let Some(measured) = s.measured {
+            let _ = write!(text, ", {} measured", value(s, measured));
+        }
+        if let Some(sharper) = &s.sharper {
+            let _ = write!(text, "; {} would need {}", sharper.statement, sharper.pairs);
+        }
+        let _ = writeln!(text, "; {}", s.assumptions);
+    }
+    text
+}
+
+/// The bracket of the largest error.
+pub(crate) fn sup_norm(s: &SupNorm) -> String {
+    let point = |v: &[f64]| v.iter().map(|c| number(*c)).collect::<Vec<_>>().join(", ");
+    let mut text = format!(
+        "largest error on the box: at most {} (proven), at least {} at x = ({}), y = ({})\n",
+        number(s.upper),
+        number(s.lower),
+        point(&s.worst.0),
+        point(&s.worst.1)
+    );
+    let _ = writeln!(text, "  f32 evaluation adds about {} (estimated)", number(s.rounding));
+    if s.met == Some(false)
+        && let Some(target) = s.target
+    {
+        let _ = writeln!(text, "  not proven to be at most {}", number(target));
+    }
+    text
+}
