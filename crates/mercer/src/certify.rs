@@ -9,25 +9,28 @@
 //!
 //! # Which pairs count as independent?
 //!
-//! *New pairs among known items* ([`Population::KnownItems`]): items, model and hence all errors are fixed, and the held-out pairs
-//! are a random part of all. Binomial bounds on all held-out pairs are exact, also for draws without replacement; with the
-//! number of pairs in all ([`Request::pairs_in_all`]) hypergeometric ones speak of exactly those not yet seen.
+//! *New pairs among known items* ([`Population::KnownItems`]): items, model and hence all errors are fixed, and the
+//! held-out pairs are a random part of all. Binomial bounds on all held-out pairs are exact, also for draws without
+//! replacement; with the number of pairs in all ([`Request::pairs_in_all`]) hypergeometric ones speak of exactly those
+//! not yet seen.
 //!
-//! *New items* ([`Population::TwoNewItems`], [`Population::OneNewItem`]): pairs that share an item err together. Two methods:
+//! *New items* ([`Population::TwoNewItems`], [`Population::OneNewItem`]): pairs that share an item err together. Two
+//! methods:
 //!
-//! - [`Method::Matching`], exact: bounds on pairs of which no two share an item, chosen at random without a look at any error.
-//!   The median over 101 such choices removes the luck of one: each bound fails with probability at most `delta / 2`, so the share
-//!   of failing ones expects at most `delta / 2`, and by Markov's inequality it exceeds one half, without which the median
-//!   cannot fail, with probability at most `delta`.
-//! - [`Method::Projection`], asymptotic: all pairs, with the variance of a U-statistic from deleting one item at a time.
-//!   The size of an equally informative random sample goes into Clopper and Pearson's bound (Korn and Graubard 1998), the
-//!   mean square gets Student's interval on its logarithm. Measured coverage over 500 seeds, 200 objects, 300 to 5000 pairs,
-//!   four laws of errors: nominal .95 gives .95 to 1.00 for the tolerance of a share .9 and .93 to .99 for the root mean
-//!   square; nominal .99 gives .99 to 1.00 and .97 to 1.00. Rates gave .98 and more at nominal .95, .99 and more at .99.
+//! - [`Method::Matching`], exact: bounds on pairs of which no two share an item, chosen at random without a look at any
+//!   error. The median over 101 such choices removes the luck of one: each bound fails with probability at most
+//!   `delta / 2`, so the share of failing ones expects at most `delta / 2`, and by Markov's inequality it exceeds one
+//!   half, without which the median cannot fail, with probability at most `delta`.
+//! - [`Method::Projection`], asymptotic: all pairs, with the variance of a U-statistic from deleting one item at a
+//!   time. The size of an equally informative random sample goes into Clopper and Pearson's bound (Korn and Graubard
+//!   1998), the mean square gets Student's interval on its logarithm. Measured coverage over 500 seeds, 200 objects,
+//!   300 to 5000 pairs, four laws of errors: nominal .95 gives .95 to 1.00 for the tolerance of a share .9 and .93 to
+//!   .99 for the root mean square; nominal .99 gives .99 to 1.00 and .97 to 1.00. Rates gave .98 and more at nominal
+//!   .95, .99 and more at .99.
 //!
-//! A pair of an item with itself is left out for new items (its error has another law); in both populations rows are counted as
-//! they are listed. With one new item no known item may occur twice in a matching either: the known partners then count as
-//! drawn at random among the known items.
+//! A pair of an item with itself is left out for new items (its error has another law); in both populations rows are
+//! counted as they are listed. With one new item no known item may occur twice in a matching either: the known partners
+//! then count as drawn at random among the known items.
 
 mod known_items;
 mod matching;
@@ -74,8 +77,8 @@ pub struct Request {
     pub share: f64,
     /// The confidence `1 - delta` of each statement, from .5 to below 1 (.95).
     pub confidence: f64,
-    /// A bound of all absolute errors, of new pairs too, known beforehand: exact intervals for the mean square need one. `None`:
-    /// taken from labels if the predictions lie between them; else these intervals are absent.
+    /// A bound of all absolute errors, of new pairs too, known beforehand: exact intervals for the mean square need
+    /// one. `None`: taken from labels if the predictions lie between them; else these intervals are absent.
     pub range: Option<f64>,
     /// How many pairs of the known items the held-out ones were drawn from, themselves included, training pairs not.
     pub pairs_in_all: Option<u64>,
@@ -162,8 +165,8 @@ pub struct Statement {
     pub lower: Option<f64>,
     /// The upper bound; `None` if there are too few pairs, an assumption lacks, or no spread was seen to estimate from.
     pub upper: Option<f64>,
-    /// Independent pairs, or comparisons, that the bounds rest on: the held-out ones, the disjoint ones (median over the choices),
-    /// or as many as have the same variance (estimated).
+    /// Independent pairs, or comparisons, that the bounds rest on: the held-out ones, the disjoint ones (median over
+    /// the choices), or as many as have the same variance (estimated).
     pub effective_pairs: f64,
     /// How many such pairs this statement needs at least (proven); `None` if no number suffices.
     pub needed: Option<u64>,
@@ -201,8 +204,8 @@ pub enum Goal {
 }
 
 impl Certificate {
-    /// The statement by which the goal's upper bound is at most `error`: an exact one if there is, else, if `asymptotic` is
-    /// allowed, an asymptotic one; `None` if the goal is not met.
+    /// The statement by which the goal's upper bound is at most `error`: an exact one if there is, else, if
+    /// `asymptotic` is allowed, an asymptotic one; `None` if the goal is not met.
     ///
     /// ```
     /// use mercer::certify::{Goal, HeldOut, Request, certify};
@@ -236,8 +239,8 @@ impl Certificate {
 /// Cost: 101 passes over the pairs for new items (100 thousand pairs: about a second on two cores).
 ///
 /// # Errors
-/// [`ErrorKind::Shape`] for slices of different lengths, [`ErrorKind::NonFinite`], [`ErrorKind::Parameter`] for a request out of
-/// range, [`ErrorKind::Data`] without pairs.
+/// [`ErrorKind::Shape`] for slices of different lengths, [`ErrorKind::NonFinite`], [`ErrorKind::Parameter`] for a
+/// request out of range, [`ErrorKind::Data`] without pairs.
 pub fn certify(held_out: HeldOut<'_>, population: Population, request: Request) -> Result<Certificate> {
     held_out.check()?;
     let known = population == Population::KnownItems;

@@ -1,7 +1,7 @@
 //! Exact confidence statements of statistics: binomial tails, quantiles, intervals for means.
 //!
-//! Everything here is small enough to own: one incomplete beta function (whose leading factor keeps its relative accuracy
-//! in the far tail), sums of hypergeometric terms, and a capital that only a wrong mean lets grow.
+//! Everything here is small enough to own: one incomplete beta function (whose leading factor keeps its relative
+//! accuracy in the far tail), sums of hypergeometric terms, and a capital that only a wrong mean lets grow.
 
 mod beta;
 mod betting;
@@ -31,8 +31,8 @@ pub(crate) fn smallest(low: u64, high: u64, holds: impl Fn(u64) -> bool) -> Opti
     Some(high)
 }
 
-/// The two ends of the last bracket of a bisection of `[low, high]` to full precision: `low` where `below` holds, `high`
-/// where it does not.
+/// The two ends of the last bracket of a bisection of `[low, high]` to full precision: `low` where `below` holds,
+/// `high` where it does not.
 fn bisect(mut low: f64, mut high: f64, below: impl Fn(f64) -> bool) -> (f64, f64) {
     loop {
         let middle = low + 0.5 * (high - low);

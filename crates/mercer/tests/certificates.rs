@@ -194,7 +194,8 @@ impl Sample {
         self.error.iter().fold(0.0, |m, e| e.abs().max(m))
     }
 
-    /// Labels that are predicted wrongly where the error is above `level`: value -1 or 1, prediction on its side or not.
+    /// Labels that are predicted wrongly where the error is above `level`: value -1 or 1, prediction on its side or
+    /// not.
     fn labels(&self, level: f64) -> (Vec<f64>, Vec<f64>) {
         let value: Vec<f64> = (0..self.error.len()).map(|p| if p % 3 == 0 { -1.0 } else { 1.0 }).collect();
         let predicted = value.iter().zip(&self.error).map(|(v, e)| v * (level - e)).collect();
@@ -355,9 +356,9 @@ fn one_new_item_is_covered() {
     }
 }
 
-/// Values with an effect of their key, predicted with the additive law of errors: of a comparison, the difference `d` of values
-/// has variance `2 (1 + 1/4)`, that of errors 4, and signs of normal variables with correlation `rho` differ with
-/// probability `arccos(rho) / pi`.
+/// Values with an effect of their key, predicted with the additive law of errors: of a comparison, the difference `d`
+/// of values has variance `2 (1 + 1/4)`, that of errors 4, and signs of normal variables with correlation `rho` differ
+/// with probability `arccos(rho) / pi`.
 fn labelled(seed: u64, pairs: usize) -> (Sample, Vec<f64>) {
     let held_out = sample(Law::Additive, pairs, false, seed);
     let mut stream = Seed(seed).stream("values");
@@ -396,8 +397,8 @@ fn signs_and_rankings_of_new_items_are_covered() {
     }
 }
 
-/// A fixed 40 x 40 matrix; held-out pairs are drawn from it with replacement. The rate is that of random comparisons of a
-/// query, weighted by half the number of its held-out pairs.
+/// A fixed 40 x 40 matrix; held-out pairs are drawn from it with replacement. The rate is that of random comparisons of
+/// a query, weighted by half the number of its held-out pairs.
 #[test]
 fn rankings_and_signs_of_known_items_are_covered() {
     const SIDE: usize = 40;
@@ -469,7 +470,8 @@ fn too_few_pairs_say_how_many_are_needed() {
         assert_eq!((sharper.pairs, sharper.basis), (2995, Basis::Proven));
         assert_eq!(sharper.statement, "tolerance of a share 0.999");
     }
-    // Hypergeometric: of 110 pairs, 100 held out, the other ten are all bounded by the largest with probability 10 / 11.
+    // Hypergeometric: of 110 pairs, 100 held out, the other ten are all bounded by the largest with
+    // probability 10 / 11.
     let all_of_ten = Request { share: 0.95, confidence: 0.9, pairs_in_all: Some(110), ..Request::default() };
     let c = disjoint(100).certify(Population::KnownItems, false, all_of_ten);
     assert_eq!(statement(&c, What::Tolerance, Method::Hypergeometric).upper, Some(99.0));

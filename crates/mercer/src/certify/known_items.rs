@@ -20,11 +20,11 @@ pub(crate) fn statements(evidence: &Evidence, request: &Request) -> Vec<Statemen
 fn population(request: &Request) -> String {
     match request.pairs_in_all {
         Some(all) => format!(
-            "the held-out pairs were drawn at random, without replacement, from {all} pairs of the known items on which the \
-             model was not trained; the statement is about those not held out"
+            "the held-out pairs were drawn at random, without replacement, from {all} pairs of the known items on \
+             which the model was not trained; the statement is about those not held out"
         ),
-        None => "the held-out pairs were drawn at random from all pairs of the known items on which the model was not trained; \
-                 the statement is about all of these"
+        None => "the held-out pairs were drawn at random from all pairs of the known items on which the model was not \
+                 trained; the statement is about all of these"
             .into(),
     }
 }
@@ -140,8 +140,8 @@ fn signs(evidence: &Evidence, request: &Request) -> Option<Statement> {
 
 /// Comparisons of two held-out pairs of one query, no pair in two of them.
 ///
-/// Given the queries they are independent with different means, and betting bounds the average: with `p_x` the probability
-/// that a random comparison of query `x` is wrong and `c_x` that its values differ, the rate is
+/// Given the queries they are independent with different means, and betting bounds the average: with `p_x` the
+/// probability that a random comparison of query `x` is wrong and `c_x` that its values differ, the rate is
 /// `sum_x w_x p_x / sum_x w_x c_x`, `w_x` being half the number of its held-out pairs, rounded down.
 fn ranking(evidence: &Evidence, request: &Request) -> Option<Statement> {
     let choices = Choices::within_queries(&evidence.graph, Seed(request.seed));
@@ -160,8 +160,9 @@ fn ranking(evidence: &Evidence, request: &Request) -> Option<Statement> {
         effective_pairs: size,
         needed: Some(1),
         sharper: half_as_wide(size),
-        assumptions: "given their queries the held-out pairs were drawn independently (there are many more pairs of each query than \
-                      were held out); queries count as often as they have held-out pairs to compare"
-            .into(),
+        assumptions:
+            "given their queries the held-out pairs were drawn independently (there are many more pairs of each \
+                      query than were held out); queries count as often as they have held-out pairs to compare"
+                .into(),
     })
 }

@@ -167,8 +167,8 @@ impl<T: Send + Sync> Choices<T> {
         self.0.iter().rev().max_by_key(|choice| choice.len()).map_or(&[], Vec::as_slice)
     }
 
-    /// The probability of failing at which the bound from each single choice is to be computed, so that the median of the
-    /// bounds fails with probability at most `delta`.
+    /// The probability of failing at which the bound from each single choice is to be computed, so that the median of
+    /// the bounds fails with probability at most `delta`.
     ///
     /// Proof. Let each bound fail with probability at most `delta / 2`; the share `F` of failing bounds expects at most
     /// `delta / 2`. The median fails only if `F > 1/2`: by Markov's inequality with probability at most `delta`.

@@ -59,12 +59,12 @@ impl Projection {
         (Projection::new(sides, list.len()), list)
     }
 
-    /// The mean of `values`, one per unit, and the delete-one-item jackknife's estimate of its variance, the sides added.
-    /// `None` if an item is in every unit, or fewer than three items are on a side.
+    /// The mean of `values`, one per unit, and the delete-one-item jackknife's estimate of its variance, the sides
+    /// added. `None` if an item is in every unit, or fewer than three items are on a side.
     ///
     /// With `theta_(i)` the mean without the units of item `i`, a side of `m` items contributes
-    /// `(m - 1)/m sum_i (theta_(i) - mean theta)^2`. What a pair owns beside its items is counted once for each of them, so
-    /// that the estimate is on the safe side (Efron and Stein 1981).
+    /// `(m - 1)/m sum_i (theta_(i) - mean theta)^2`. What a pair owns beside its items is counted once for each of
+    /// them, so that the estimate is on the safe side (Efron and Stein 1981).
     pub(crate) fn mean(&self, values: &[f64]) -> Option<Mean> {
         let (n, total) = (self.units as f64, values.iter().sum::<f64>());
         let (mut variance, mut freedom) = (0.0, f64::INFINITY);
@@ -117,9 +117,9 @@ fn each_comparison(graph: &Graph, seed: Seed, mut visit: impl FnMut(u32, (u32, u
 }
 
 impl Mean {
-    /// Student's interval for a positive mean, on the scale of its logarithm: sums of squares are skewed to the right, and
-    /// their symmetric interval misses on that side (products of lognormal scales, 200 objects, nominal .95: it covers .89 to
-    /// .92, this one .93 to .95).
+    /// Student's interval for a positive mean, on the scale of its logarithm: sums of squares are skewed to the right,
+    /// and their symmetric interval misses on that side (products of lognormal scales, 200 objects, nominal .95: it
+    /// covers .89 to .92, this one .93 to .95).
     /// `None` where no spread is seen, from which nothing follows.
     pub(crate) fn interval(&self, delta: f64) -> Option<(f64, f64)> {
         let known = self.mean > 0.0 && self.variance > 0.0 && self.freedom >= 1.0;
@@ -143,8 +143,9 @@ impl Mean {
     }
 }
 
-/// The smallest observed error that, by the projection, a share `q` of pairs does not exceed, and the effective number of
-/// pairs: that of the share above the empirical `q`-quantile, since the variance where the statement is tight decides.
+/// The smallest observed error that, by the projection, a share `q` of pairs does not exceed, and the effective number
+/// of pairs: that of the share above the empirical `q`-quantile, since the variance where the statement is tight
+/// decides.
 pub(crate) fn tolerance(
     projection: &Projection,
     errors: &[f64],

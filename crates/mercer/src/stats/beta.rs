@@ -1,7 +1,7 @@
 //! The incomplete beta function and what follows from it.
 //!
-//! The leading factor is a binomial term in Loader's form (*Fast and accurate computation of binomial probabilities*, 2000):
-//! deviances instead of differences of log-gamma values, whose rounding grows with the number of trials.
+//! The leading factor is a binomial term in Loader's form (*Fast and accurate computation of binomial probabilities*,
+//! 2000): deviances instead of differences of log-gamma values, whose rounding grows with the number of trials.
 
 use std::f64::consts::TAU;
 
@@ -53,8 +53,8 @@ pub(crate) fn binomial_term(a: f64, b: f64, p: f64, q: f64) -> f64 {
     (n / (TAU * a * b)).sqrt() * exponent.exp()
 }
 
-/// The regularised incomplete beta function `I_x(a, b)` for `a, b > 0`, `x` in `[0, 1]`; relative accuracy about `1e-13`
-/// (`1e-11` for `a + b` near `1e6`), also where it is tiny. Cost: about `sqrt(max(a, b))` steps.
+/// The regularised incomplete beta function `I_x(a, b)` for `a, b > 0`, `x` in `[0, 1]`; relative accuracy about
+/// `1e-13` (`1e-11` for `a + b` near `1e6`), also where it is tiny. Cost: about `sqrt(max(a, b))` steps.
 pub(crate) fn incomplete_beta(a: f64, b: f64, x: f64) -> f64 {
     incomplete_beta_of(a, b, x, 1.0 - x)
 }

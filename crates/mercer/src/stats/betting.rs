@@ -1,17 +1,17 @@
 //! Confidence intervals for means of bounded values, by betting against every mean that is wrong.
 //!
 //! For values `v_i` in `[0, 1]` and a stake `0 < c < 1` the capital `prod_i (1 - c + c v_i / m)` is never negative. Its
-//! expectation is at most 1 if the mean is at most `m`, so by Markov's inequality it reaches `1 / delta` with probability at
-//! most `delta`. The smallest `m` whose capital stays below `1 / delta` is a lower confidence bound of the mean
-//! (Waudby-Smith and Ramdas, *Estimating means of bounded random variables by betting*, 2021). Their stakes follow the values
-//! seen so far; here the capital is averaged over stakes fixed beforehand, so that the order of the values has no
-//! influence and the bound holds in three cases by one line each:
+//! expectation is at most 1 if the mean is at most `m`, so by Markov's inequality it reaches `1 / delta` with
+//! probability at most `delta`. The smallest `m` whose capital stays below `1 / delta` is a lower confidence bound of
+//! the mean (Waudby-Smith and Ramdas, *Estimating means of bounded random variables by betting*, 2021). Their stakes
+//! follow the values seen so far; here the capital is averaged over stakes fixed beforehand, so that the order of the
+//! values has no influence and the bound holds in three cases by one line each:
 //!
 //! - independent values of one law: the expectation of the product is the product of expectations, each at most 1;
 //! - independent values of different laws, `m` their average mean: by the inequality of the means the product of
 //!   `1 - c + c m_i / m` is at most the power of its average, 1;
-//! - values sampled without replacement, `m` the mean of all: such samples are negatively associated (Joag-Dev and Proschan
-//!   1983), so a product of increasing functions expects at most the product of expectations.
+//! - values sampled without replacement, `m` the mean of all: such samples are negatively associated (Joag-Dev and
+//!   Proschan 1983), so a product of increasing functions expects at most the product of expectations.
 
 /// The largest stake: close to 1, so that small means are found fast, but no single 0 may take the whole capital.
 const STAKE: f64 = 0.9;
@@ -28,7 +28,8 @@ fn log_capital(values: &[f64], draws: usize, m: f64) -> f64 {
     most + (logs.iter().map(|l| (l - most).exp()).sum::<f64>() / stakes as f64).ln()
 }
 
-/// `sum_i ln(1 - c + c v_i / m)`, with one logarithm per eight factors: `m` is at least [`SMALLEST`], so none overflows.
+/// `sum_i ln(1 - c + c v_i / m)`, with one logarithm per eight factors: `m` is at least [`SMALLEST`], so none
+/// overflows.
 fn log_product(values: &[f64], stake: f64, m: f64) -> f64 {
     let (rest, slope) = (1.0 - stake, stake / m);
     values.chunks(8).map(|part| part.iter().map(|v| rest + slope * v).product::<f64>().ln()).sum()
@@ -39,7 +40,8 @@ fn lower_mean(values: &[f64], draws: usize, delta: f64) -> f64 {
     let mean = values.iter().sum::<f64>() / values.len() as f64;
     let goal = -delta.ln();
     let excluded = |m: f64| log_capital(values, draws, m) >= goal;
-    // The capital falls with m, and is at most 1 at the mean itself. Steps down from there double until one is excluded.
+    // The capital falls with m, and is at most 1 at the mean itself. Steps down from there double until one is
+    // excluded.
     let (mut width, mut high) = (mean / values.len() as f64, mean);
     while mean - width > SMALLEST && !excluded(mean - width) {
         high = mean - width;
@@ -64,11 +66,12 @@ fn lower_mean(values: &[f64], draws: usize, delta: f64) -> f64 {
     low
 }
 
-/// The interval that contains the mean of values in `[0, 1]` with probability at least `1 - delta`; `None` without values.
+/// The interval that contains the mean of values in `[0, 1]` with probability at least `1 - delta`; `None` without
+/// values.
 ///
-/// They may be what is left of `draws` draws of which some have no value, for a chance of their own: the mean is then the
-/// expected sum of values over the expected number of values, since a draw without one leaves the capital as it is. The stakes
-/// depend on `draws` alone, which is fixed beforehand.
+/// They may be what is left of `draws` draws of which some have no value, for a chance of their own: the mean is then
+/// the expected sum of values over the expected number of values, since a draw without one leaves the capital as it is.
+/// The stakes depend on `draws` alone, which is fixed beforehand.
 ///
 /// Cost: about `20 n log2(n)` operations.
 pub(crate) fn mean_interval(values: &[f64], draws: usize, delta: f64) -> Option<(f64, f64)> {

@@ -12,11 +12,12 @@ fn binomial_at_least(n: u64, p: f64, k: u64) -> f64 {
     }
 }
 
-/// The smallest `k` such that the `k`-th smallest of `n` draws is, with probability at least `1 - delta`, at least as large
-/// as the `q`-quantile: `P(Binomial(n, q) >= k) <= delta` (Wilks 1941). `None` if `n` is too small.
+/// The smallest `k` such that the `k`-th smallest of `n` draws is, with probability at least `1 - delta`, at least as
+/// large as the `q`-quantile: `P(Binomial(n, q) >= k) <= delta` (Wilks 1941). `None` if `n` is too small.
 ///
-/// The draws may come with or without replacement: where `k - 1 >= q (n - 1)`, which is asked for too, the hypergeometric tail
-/// is below the binomial one (Uhlmann, *Vergleich der hypergeometrischen mit der Binomial-Verteilung*, 1966).
+/// The draws may come with or without replacement: where `k - 1 >= q (n - 1)`, which is asked for too, the
+/// hypergeometric tail is below the binomial one (Uhlmann, *Vergleich der hypergeometrischen mit der
+/// Binomial-Verteilung*, 1966).
 pub(crate) fn binomial_rank(n: u64, q: f64, delta: f64) -> Option<u64> {
     let holds = |k: u64| (k as f64 - 1.0) >= q * (n as f64 - 1.0) && binomial_at_least(n, q, k) <= delta;
     smallest(1, n, holds)
@@ -29,8 +30,8 @@ pub(crate) fn binomial_pairs_needed(q: f64, delta: f64) -> u64 {
     (n.saturating_sub(1).max(1)..=n + 1).find(|&n| binomial_rank(n, q, delta).is_some()).unwrap_or(n)
 }
 
-/// The interval of Clopper and Pearson for a rate, seen `count` times among `n`: each side fails with probability at most
-/// `delta / 2`. Real numbers are allowed, for effective sizes; `0 <= count <= n`, `n > 0`.
+/// The interval of Clopper and Pearson for a rate, seen `count` times among `n`: each side fails with probability at
+/// most `delta / 2`. Real numbers are allowed, for effective sizes; `0 <= count <= n`, `n > 0`.
 pub(crate) fn rate_interval(count: f64, n: f64, delta: f64) -> (f64, f64) {
     let lower = if count > 0.0 {
         bisect(0.0, 1.0, |p| incomplete_beta(count, n - count + 1.0, p) < 0.5 * delta).0
@@ -50,8 +51,9 @@ pub(crate) fn rate_upper(count: f64, n: f64, delta: f64) -> f64 {
 }
 
 /// The size of a simple random sample that knows a rate as well as an estimate whose variance is that of `effective`
-/// independent draws, told with `freedom` degrees of freedom: the squared ratio of Student quantiles shrinks it (Korn and
-/// Graubard, *Confidence intervals for proportions with small expected number of positive counts*, 1998). Asymptotic.
+/// independent draws, told with `freedom` degrees of freedom: the squared ratio of Student quantiles shrinks it (Korn
+/// and Graubard, *Confidence intervals for proportions with small expected number of positive counts*, 1998).
+/// Asymptotic.
 pub(crate) fn shrunk_size(effective: f64, draws: f64, freedom: f64, delta: f64) -> f64 {
     let ratio = student_quantile(delta, (draws - 1.0).max(1.0)) / student_quantile(delta, freedom);
     effective * (ratio * ratio).min(1.0)
@@ -97,20 +99,21 @@ fn share_of(q: f64, count: u64) -> u64 {
     (up as u64).clamp(1, count)
 }
 
-/// The smallest `k` such that the `k`-th smallest of `n` elements, drawn without replacement from `all`, is with probability
-/// at least `1 - delta` at least as large as a share `q` of the `all - n` elements *not* drawn. `None` if there is none.
+/// The smallest `k` such that the `k`-th smallest of `n` elements, drawn without replacement from `all`, is with
+/// probability at least `1 - delta` at least as large as a share `q` of the `all - n` elements *not* drawn. `None` if
+/// there is none.
 ///
 /// Let `R` be the rank among all elements of the `k`-th drawn one; `R - k` elements not drawn stand below it. With
-/// `m = ceil(q (all - n))`, the statement fails only if `R < m + k`, that is, if at least `k` of the `m + k - 1` lowest elements
-/// were drawn: probability `P(H(all, m + k - 1, n) >= k)`, exactly. For one element not drawn it is `1 - k / (n + 1)`, the
-/// bound of conformal prediction; for `all -> infinity` it is Wilks's.
+/// `m = ceil(q (all - n))`, the statement fails only if `R < m + k`, that is, if at least `k` of the `m + k - 1` lowest
+/// elements were drawn: probability `P(H(all, m + k - 1, n) >= k)`, exactly. For one element not drawn it is
+/// `1 - k / (n + 1)`, the bound of conformal prediction; for `all -> infinity` it is Wilks's.
 pub(crate) fn unseen_rank(all: u64, n: u64, q: f64, delta: f64) -> Option<u64> {
     let m = share_of(q, all - n);
     smallest(1, n, |k| hypergeometric_at_least(all, m + k - 1, n, k) <= delta)
 }
 
-/// A number of draws from `all` for which [`unseen_rank`] exists: the smallest, up to the rounding of the share to whole
-/// elements. `None` if even all but one are too few.
+/// A number of draws from `all` for which [`unseen_rank`] exists: the smallest, up to the rounding of the share to
+/// whole elements. `None` if even all but one are too few.
 pub(crate) fn unseen_pairs_needed(all: u64, q: f64, delta: f64) -> Option<u64> {
     let holds = |n: u64| hypergeometric_at_least(all, share_of(q, all - n) + n - 1, n, n) <= delta;
     let mut high = 1;
@@ -121,8 +124,8 @@ pub(crate) fn unseen_pairs_needed(all: u64, q: f64, delta: f64) -> Option<u64> {
     smallest(high.div_ceil(2), high, holds)
 }
 
-/// The interval for the share of marked elements among the `all - n` not drawn, when `count` of the `n` drawn are marked:
-/// each side fails with probability at most `delta / 2`.
+/// The interval for the share of marked elements among the `all - n` not drawn, when `count` of the `n` drawn are
+/// marked: each side fails with probability at most `delta / 2`.
 ///
 /// A number `marked` of marked elements in all is excluded where so many, or so few, drawn ones are that improbable.
 pub(crate) fn unseen_rate_interval(all: u64, n: u64, count: u64, delta: f64) -> (f64, f64) {
