@@ -75,6 +75,7 @@ pub(crate) fn quantity(quantity: Quantity) -> String {
 /// How a bound was found, in words.
 pub(crate) fn method(method: Method) -> &'static str {
     match method {
+        Method::Census => "all pairs measured",
         Method::Binomial => "binomial",
         Method::Hypergeometric => "hypergeometric",
         Method::Betting => "betting",
@@ -99,6 +100,7 @@ fn value(statement: &Statement, bound: f64) -> String {
 /// The bound of a statement, or what it lacks.
 pub(crate) fn bound(s: &Statement) -> String {
     match (s.lower.filter(|l| *l > 0.0), s.upper) {
+        (Some(lower), Some(upper)) if lower == upper => value(s, upper),
         (Some(lower), Some(upper)) => format!("{} to {}", value(s, lower), value(s, upper)),
         (None, Some(upper)) => format!("at most {}", value(s, upper)),
         (Some(lower), None) => format!("at least {}", value(s, lower)),
@@ -126,6 +128,9 @@ pub(crate) fn brief(certificate: &Certificate) -> String {
 }
 
 fn heading(c: &Certificate) -> String {
+    if c.statements.iter().all(|s| s.method == Method::Census) {
+        return format!("measured on every pair of {}: {}\n", counted(c.items, "item"), counted(c.pairs, "pair"));
+    }
     format!(
         "certified with confidence {} for {}: {} of {}\n",
         percent_short(c.request.confidence),

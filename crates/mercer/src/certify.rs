@@ -32,6 +32,7 @@
 //! counted as they are listed. With one new item no known item may occur twice in a matching either: the known partners
 //! then count as drawn at random among the known items.
 
+mod census;
 mod known_items;
 mod matching;
 mod new_items;
@@ -39,7 +40,8 @@ mod projection;
 mod sources;
 pub mod sup;
 
-pub use sources::{certify_pairs, certify_relation};
+pub use census::census;
+pub use sources::{certify_complete, certify_pairs, certify_relation};
 
 use serde::{Deserialize, Serialize};
 
@@ -116,6 +118,8 @@ pub enum Quantity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
+    /// Every pair there is was measured.
+    Census,
     /// Binomial probabilities of all held-out pairs.
     Binomial,
     /// Hypergeometric probabilities: the held-out pairs are a known part of a finite number.

@@ -1,6 +1,6 @@
 //! The whole job on a table: split, fit, and the error of the saved model on pairs that it never saw.
 
-use crate::certify::{Certificate, Request, certify_pairs};
+use crate::certify::{Certificate, Request, certify_complete, certify_pairs};
 use crate::encoder::DualEncoder;
 use crate::error::{Error, Result};
 mod kernel;
@@ -136,6 +136,13 @@ fn fit_complete(
         Some(split) => {
             let held = select(table.pairs, split, |s| s == Split::Test);
             test_errors(&fit.encoder, table, &held, &fitted, options.seed)?
+        }
+        // Every pair was fitted, and every pair can be measured.
+        None if one_hot => {
+            progress.stage("certificate");
+            let request = Request { seed: options.seed.0, ..Request::default() };
+            let all = certify_complete(&fit.encoder, table.queries, table.keys, table.pairs, absent, request)?;
+            Test { certificates: vec![all], ..Test::default() }
         }
         None => Test::default(),
     };

@@ -20,8 +20,8 @@ pub(crate) fn statements(evidence: &Evidence, request: &Request) -> Vec<Statemen
 fn population(request: &Request) -> String {
     match request.pairs_in_all {
         Some(all) => format!(
-            "the held-out pairs were drawn at random, without replacement, from {all} pairs of the known items on which \
-             the model was not trained; the statement is about those not held out"
+            "the held-out pairs were drawn at random, without replacement, from {all} pairs of the known items on \
+             which the model was not trained; the statement is about those not held out"
         ),
         None => "the held-out pairs were drawn at random from all pairs of the known items on which the model was not \
                  trained; the statement is about all of these"

@@ -21,12 +21,12 @@ struct Setting<'a> {
 pub(crate) fn statements(evidence: &Evidence, request: &Request, population: Population) -> Vec<Statement> {
     let items = match population {
         Population::OneNewItem => {
-            "new items are drawn independently from one law, as the new ones among the held-out pairs were, and meet known \
-             items chosen at random; which pairs were held out does not depend on their errors"
+            "new items are drawn independently from one law, as the new ones among the held-out pairs were, and meet \
+             known items chosen at random; which pairs were held out does not depend on their errors"
         }
         _ => {
-            "new items are drawn independently from one law, as those of the held-out pairs were; which pairs were held out \
-             does not depend on their errors"
+            "new items are drawn independently from one law, as those of the held-out pairs were; which pairs were held \
+             out does not depend on their errors"
         }
     };
     let pairs = Choices::pairs(&evidence.graph, Seed(request.seed));

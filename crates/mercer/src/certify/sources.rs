@@ -1,6 +1,10 @@
 //! Where held-out pairs come from: a table, a relation that can be asked, or all pairs there are.
 
-use crate::certify::{Certificate, HeldOut, Request, certify};
+use std::collections::BTreeMap;
+
+use rayon::prelude::*;
+
+use crate::certify::{Certificate, HeldOut, Request, census, certify};
 use crate::encoder::DualEncoder;
 use crate::error::{Error, Result};
 use crate::evaluate::{Population, Scorer};
@@ -40,6 +44,57 @@ pub fn certify_pairs(
         Some(certify(held_out, wanted, request))
     };
     all.into_iter().filter_map(of).collect()
+}
+
+/// Cells up to which [`certify_complete`] measures all of them.
+const CENSUS: usize = 20_000_000;
+/// Random cells of a larger table.
+const SAMPLED: usize = 1_000_000;
+
+/// The certificate of a model of a table whose every pair is known: listed values, and `absent` for all other pairs.
+///
+/// Up to 20 million pairs all are measured: nothing is left to chance, and bounds are the values themselves. Of a larger table
+/// a million pairs are drawn at random. Either way it speaks of pairs of these items alone; that the fit saw them does no harm,
+/// because all of them count, or the drawn ones were drawn blindly.
+///
+/// Cost: one value of the model for each pair.
+///
+/// # Errors
+/// As [`certify`] and [`crate::Tower::forward`].
+pub fn certify_complete(
+    model: &DualEncoder,
+    queries: &Features,
+    keys: Option<&Features>,
+    pairs: &Pairs,
+    absent: f32,
+    request: Request,
+) -> Result<Certificate> {
+    let (n, m) = (queries.len(), keys.unwrap_or(queries).len());
+    let scorer = Scorer::new(model, queries, keys)?;
+    let chunk = pairs.chunk();
+    // Of repeated pairs the mean counts, as in the fit.
+    let mut listed = BTreeMap::<(u32, u32), (f64, f64)>::new();
+    for p in 0..pairs.len() {
+        let weight = chunk.weight.map_or(1.0, |w| f64::from(w[p]));
+        let cell = listed.entry((chunk.x[p], chunk.y[p])).or_default();
+        *cell = (cell.0 + weight * f64::from(chunk.value[p]), cell.1 + weight);
+    }
+    let value = |x: u32, y: u32| listed.get(&(x, y)).map_or(f64::from(absent), |(sum, weight)| sum / weight);
+    if n.saturating_mul(m) > CENSUS {
+        let mut stream = Seed(request.seed).stream("cells");
+        let drawn: Vec<(u32, u32)> = (0..SAMPLED).map(|_| (stream.below(n) as u32, stream.below(m) as u32)).collect();
+        let (x, y): (Vec<u32>, Vec<u32>) = drawn.iter().copied().unzip();
+        let predicted: Vec<f64> = drawn.iter().map(|&(x, y)| scorer.score(x, y)).collect();
+        let value: Vec<f64> = drawn.iter().map(|&(x, y)| value(x, y)).collect();
+        let held_out = HeldOut { x: &x, y: &y, predicted: &predicted, value: &value, shared: keys.is_none() };
+        return certify(held_out, Population::KnownItems, request);
+    }
+    let rows: Vec<Vec<(f64, f64)>> = (0..n as u32)
+        .into_par_iter()
+        .map(|x| (0..m as u32).map(|y| (scorer.score(x, y), value(x, y))).collect())
+        .collect();
+    let (predicted, value): (Vec<f64>, Vec<f64>) = rows.into_iter().flatten().unzip();
+    census(&predicted, &value, if keys.is_some() { n + m } else { n }, request)
 }
 
 /// Pairs whose values one block holds: a relation is asked for blocks, of which only the diagonal is drawn.
