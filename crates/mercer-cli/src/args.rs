@@ -53,6 +53,8 @@ pub(crate) enum Verb {
     Predict(PredictArgs),
     /// Measure a model's errors on pairs with known values
     Evaluate(EvaluateArgs),
+    /// Certify a model's error on pairs that nobody has seen yet
+    Certify(CertifyArgs),
     /// Write the embeddings of items
     Embed(EmbedArgs),
     /// Find the keys with the largest values for each query
@@ -176,6 +178,73 @@ pub(crate) struct EvaluateArgs {
     /// Exit with code 3 if the error is above this: .05 (RMS), 5% (relative RMS), q95:.05 (of 95 % of the pairs), sup:.05 (largest)
     #[arg(long, value_name = "E")]
     pub(crate) error: Option<String>,
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mercer certify model.safetensors held_out.csv
+  mercer certify model.safetensors pairs.parquet --items items.parquet --only test --error q95:.05 --confidence .99
+  mercer certify kernel.safetensors --error sup:.01
+
+Pairs must be ones that the fit never saw; with a split column the test pairs are taken. Pairs of known items and pairs of new items are certified apart. Exact bounds hold under the stated assumptions for any number of pairs; asymptotic ones are tighter and labelled so. A model of a kernel needs no pairs: fresh ones are drawn, and on a box of up to four dimensions together the largest error is proven.
+
+The certificates are stored in the model file. Exit code 3: --error is not certified.")]
+pub(crate) struct CertifyArgs {
+    /// Model file
+    pub(crate) model: PathBuf,
+    /// Table of held-out pairs with values; `-` reads standard input
+    pub(crate) pairs: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) items: ItemArgs,
+    /// The value column [default: as at the fit]
+    #[arg(long, value_name = "COL")]
+    pub(crate) value: Option<String>,
+    /// The column that says train, valid or test
+    #[arg(long, value_name = "COL")]
+    pub(crate) split: Option<String>,
+    /// Take the pairs of one split [default: test, where there is a split column]
+    #[arg(long, value_enum, value_name = "SPLIT")]
+    pub(crate) only: Option<SplitName>,
+    /// The share of new pairs that a tolerance speaks of [default: .95]
+    #[arg(long, value_name = "Q")]
+    pub(crate) share: Option<f64>,
+    /// Confidence of each statement
+    #[arg(long, value_name = "C", default_value_t = 0.95)]
+    pub(crate) confidence: f64,
+    /// Exit with code 3 unless this error is certified: .05 (RMS), 5% (relative RMS), q95:.05 (of 95 % of new pairs), sup:.05 (largest; kernels)
+    #[arg(long, value_name = "E")]
+    pub(crate) error: Option<String>,
+    /// Let asymptotic statements certify --error, too
+    #[arg(long)]
+    pub(crate) asymptotic: bool,
+    /// A bound of all absolute errors, known beforehand: exact intervals of the mean square error need one
+    #[arg(long, value_name = "R")]
+    pub(crate) range: Option<f64>,
+    /// How many pairs of the known items the held-out ones were drawn from: speak of exactly those not yet seen
+    #[arg(long, value_name = "N")]
+    pub(crate) pairs_in_all: Option<u64>,
+    /// Fresh pairs that are drawn for a model of a kernel
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub(crate) draw: usize,
+    /// Certify the model cut to its first D coordinates
+    #[arg(long, value_name = "D", conflicts_with = "every_dim")]
+    pub(crate) dim: Option<usize>,
+    /// Certify the model cut to each dimension
+    #[arg(long)]
+    pub(crate) every_dim: bool,
+    /// Do not store the certificates in the model file
+    #[arg(long)]
+    pub(crate) no_save: bool,
+    /// Write a page
+    #[arg(long, value_name = "FILE.html")]
+    pub(crate) report: Option<PathBuf>,
+    /// Seed of random matchings and fresh pairs [default: 0]
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
     /// Threads [default: all cores]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,

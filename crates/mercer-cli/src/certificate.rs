@@ -7,7 +7,7 @@ use mercer::certify::{Certificate, Method, Quantity, Statement};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::describe::{counted, number, percent, population};
+use crate::describe::{counted, evidence, number, percent, population};
 
 /// A certificate in a model file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,6 +49,30 @@ impl Stored {
         values.iter().filter_map(|v| serde_json::from_value(v.clone()).ok()).collect()
     }
 
+    /// The sharpest of what it says, in a line.
+    pub(crate) fn line(&self) -> String {
+        let dim = self.dim;
+        match &self.what {
+            Certified::SupNorm(sup) => {
+                format!("dimension {dim}: largest error on the box at most {}", number(sup.upper))
+            }
+            Certified::HeldOut(c) => {
+                let said: Vec<String> = c
+                    .statements
+                    .iter()
+                    .filter(|s| s.exact && s.upper.is_some())
+                    .map(|s| format!("{} {}", quantity(s.quantity), bound(s)))
+                    .collect();
+                let said = if said.is_empty() { "no exact statement".into() } else { said.join(", ") };
+                format!(
+                    "dimension {dim}, {}, confidence {}: {said}",
+                    population(c.population),
+                    percent_short(c.request.confidence)
+                )
+            }
+        }
+    }
+
     /// Whether `self` speaks of the same as `other`, so that it takes its place.
     pub(crate) fn replaces(&self, other: &Stored) -> bool {
         self.dim == other.dim
@@ -65,7 +89,7 @@ impl Stored {
 /// What is bounded, in words.
 pub(crate) fn quantity(quantity: Quantity) -> String {
     match quantity {
-        Quantity::Tolerance { share } => format!("error of {} of new pairs", percent_short(share)),
+        Quantity::Tolerance { share } => format!("error of {} of pairs", percent_short(share)),
         Quantity::RootMeanSquare => "root mean square error".into(),
         Quantity::SignErrorRate => "wrong labels".into(),
         Quantity::RankingErrorRate => "wrongly ordered comparisons".into(),
@@ -99,8 +123,12 @@ fn value(statement: &Statement, bound: f64) -> String {
 
 /// The bound of a statement, or what it lacks.
 pub(crate) fn bound(s: &Statement) -> String {
+    if let (Some(lower), Some(upper)) = (s.lower, s.upper)
+        && lower == upper
+    {
+        return value(s, upper);
+    }
     match (s.lower.filter(|l| *l > 0.0), s.upper) {
-        (Some(lower), Some(upper)) if lower == upper => value(s, upper),
         (Some(lower), Some(upper)) => format!("{} to {}", value(s, lower), value(s, upper)),
         (None, Some(upper)) => format!("at most {}", value(s, upper)),
         (Some(lower), None) => format!("at least {}", value(s, lower)),
@@ -140,28 +168,28 @@ fn heading(c: &Certificate) -> String {
     )
 }
 
-/// Everything about a certificate: statements with their pairs, what more would need, and assumptions.
+/// Everything about a certificate: statements with their pairs, what more would need, and what all of it assumes.
 pub(crate) fn full(certificate: &Certificate) -> String {
     let mut text = brief(certificate);
     if certificate.self_pairs > 0 {
         let _ = writeln!(text, "  {} of an item with itself left out", counted(certificate.self_pairs, "pair"));
     }
+    let mut clauses: Vec<&str> = Vec::new();
     for s in &certificate.statements {
-        let _ = write!(
-            text,
-            "  - {}, {}: {} effective pairs",
-            quantity(s.quantity),
-            method(s.method),
-            (s.effective_pairs * 10.0).round() / 10.0
-        );
+        let pairs = (s.effective_pairs * 10.0).round() / 10.0;
+        let _ = write!(text, "  - {}, {}: {pairs} effective pairs", quantity(s.quantity), method(s.method));
         if let Some(measured) = s.measured {
             let _ = write!(text, ", {} measured", value(s, measured));
         }
         if let Some(sharper) = &s.sharper {
-            let _ = write!(text, "; {} would need {}", sharper.statement, sharper.pairs);
+            let _ = write!(text, "; {} needs {} pairs ({})", sharper.statement, sharper.pairs, evidence(sharper.basis));
         }
-        let _ = writeln!(text, "; {}", s.assumptions);
+        text.push('\n');
+        // Statements share most of their assumptions: each is said once.
+        let new = s.assumptions.split("; ").filter(|c| !clauses.contains(c)).collect::<Vec<_>>();
+        clauses.extend(new);
     }
+    let _ = writeln!(text, "  assuming: {}", clauses.join("; "));
     text
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use mercer::bounds::Evidence;
 use mercer::evaluate::{Ranking, Summary};
 use mercer::fit::Choice;
 use mercer::pipeline::Population;
@@ -30,6 +31,15 @@ pub(crate) fn percent(share: f64) -> String {
 /// A number with its noun.
 pub(crate) fn counted(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// The word for how a number is known.
+pub(crate) fn evidence(evidence: Evidence) -> &'static str {
+    match evidence {
+        Evidence::Proven => "proven",
+        Evidence::Estimated => "estimated",
+        Evidence::Measured => "measured",
+    }
 }
 
 /// The population in words.

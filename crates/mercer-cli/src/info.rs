@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::Exit;
 use crate::args::InfoArgs;
+use crate::certificate::Stored;
 use crate::console::Console;
 use crate::describe;
 use crate::failure::Failure;
@@ -55,6 +56,8 @@ pub(crate) fn run(arguments: &InfoArgs, console: &mut Console<'_>) -> Result<Exi
         format!("seed {}, {}, {}", record.seed, describe::counted(record.steps, "step"), record.outcome),
     ));
     lines.push(("known items", format!("{} queries, {} keys", model.known[0].len(), model.known[1].len())));
+    let stored = Stored::read(&record.certificates);
+    lines.extend(stored.iter().map(|s| ("certified", s.line())));
     let width = lines.iter().map(|l| l.0.len()).max().unwrap_or(0);
     let text: String = lines.iter().map(|(name, value)| format!("{name:width$}  {value}\n")).collect();
     let layers = |tower: &Tower| -> Vec<Value> {
@@ -79,6 +82,7 @@ pub(crate) fn run(arguments: &InfoArgs, console: &mut Console<'_>) -> Result<Exi
         "steps": record.steps,
         "outcome": record.outcome,
         "known_items": [model.known[0].len(), model.known[1].len()],
+        "certificates": record.certificates,
         "schema": record.schema,
         "config": record.config,
     });

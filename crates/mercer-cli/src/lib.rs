@@ -4,6 +4,7 @@
 
 mod args;
 mod certificate;
+mod certify;
 mod console;
 mod describe;
 mod failure;
@@ -79,6 +80,7 @@ pub fn run_on(
         Verb::Plan(own) => plan::run(&own, &mut console),
         Verb::Predict(own) => predict::predict(&own, &mut console),
         Verb::Evaluate(own) => predict::evaluate(&own, &mut console),
+        Verb::Certify(own) => certify::run(&own, &mut console),
         Verb::Embed(own) => search::embed(&own, &mut console),
         Verb::Search(own) => search::search(&own, &mut console),
         Verb::Info(own) => info::run(&own, &mut console),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use mercer::bounds::{Evidence, Part};
+use mercer::bounds::Part;
 use mercer::fit::Options;
 use mercer::plan::{Need, Plan, Wish, plan_relation, plan_table};
 use mercer::with_threads;
@@ -10,7 +10,7 @@ use mercer::with_threads;
 use crate::Exit;
 use crate::args::PlanArgs;
 use crate::console::Console;
-use crate::describe::{counted, number, percent};
+use crate::describe::{counted, evidence, number, percent};
 use crate::failure::Failure;
 use crate::output;
 use crate::settings::{ClassName, target};
@@ -71,6 +71,14 @@ fn text(plan: &Plan) -> String {
     for words in &plan.assumptions {
         let _ = writeln!(text, "  - {words}");
     }
+    let mut said: Vec<String> = Vec::new();
+    for count in plan.needs.iter().flat_map(|need| &need.counts) {
+        let words = format!("{}: {}", count.name, count.words);
+        if !said.contains(&words) {
+            let _ = writeln!(text, "  - {words}");
+            said.push(words);
+        }
+    }
     if plan.needs.is_empty() {
         text += "with --error E the table of neuron counts for that error is added\n";
     }
@@ -123,11 +131,11 @@ fn needs(need: &Need) -> String {
             neurons(c.neurons),
             c.dim.map_or_else(dash, |d| d.to_string()),
             c.error.map_or_else(dash, number),
-            format_args!("{}: {}", evidence(c.evidence), c.words)
+            evidence(c.evidence)
         );
         if !c.parts.is_empty() {
             let part = |p: &Part| format!("{} {} ({})", p.name, number(p.value), evidence(p.evidence));
-            let _ = writeln!(text, "  {:34} {}", "", c.parts.iter().map(part).collect::<Vec<_>>().join("; "));
+            let _ = writeln!(text, "      {}", c.parts.iter().map(part).collect::<Vec<_>>().join(", "));
         }
     }
     match &need.trained {
@@ -139,15 +147,6 @@ fn needs(need: &Need) -> String {
         None => text += "  no trained towers up to the widest tried meet it\n",
     }
     text
-}
-
-/// The word for how a number is known.
-pub(crate) fn evidence(evidence: Evidence) -> &'static str {
-    match evidence {
-        Evidence::Proven => "proven",
-        Evidence::Estimated => "estimated",
-        Evidence::Measured => "measured",
-    }
 }
 
 /// A number of neurons: whole where it can be read.

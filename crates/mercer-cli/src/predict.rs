@@ -35,7 +35,8 @@ pub(crate) fn schema(model: &Model, path: &Path) -> Result<Schema, Failure> {
     Ok(schema)
 }
 
-fn read(
+/// Reads a table of pairs as the model reads it.
+pub(crate) fn read(
     model: &Model,
     path: &Path,
     pairs: &Path,
@@ -96,12 +97,8 @@ pub(crate) fn evaluate(arguments: &EvaluateArgs, console: &mut Console<'_>) -> R
         ReadOptions { value: arguments.value.clone(), split: arguments.split.clone(), ..ReadOptions::default() };
     let table = read(&model, &arguments.model, &arguments.pairs, &arguments.items, &options)?;
     console.detail(describe::roles(&table.roles).trim_end());
-    if !table.has_value && !table.positives_only {
-        let message =
-            format!("{}: there is no value column to compare with; name it with --value", arguments.pairs.display());
-        return Err(Failure { message, exit: Exit::Failed });
-    }
-    let chosen = chosen_pairs(&table, arguments)?;
+    check_values(&table, &arguments.pairs)?;
+    let chosen = chosen_pairs(&table, arguments.only, &arguments.pairs)?;
     let scores = scores(&model, &table, arguments.threads)?;
     let value = table.pairs.chunk().value;
     let summary = |own: &[usize]| {
@@ -156,24 +153,31 @@ pub(crate) fn evaluate(arguments: &EvaluateArgs, console: &mut Console<'_>) -> R
     Ok(if met == Some(false) { Exit::TargetMissed } else { Exit::Done })
 }
 
-fn chosen_pairs(table: &PairTable, arguments: &EvaluateArgs) -> Result<Vec<usize>, Failure> {
-    let Some(only) = arguments.only else { return Ok((0..table.len()).collect()) };
+/// Refuses pairs without anything to compare with.
+pub(crate) fn check_values(table: &PairTable, path: &Path) -> Result<(), Failure> {
+    if table.has_value || table.positives_only {
+        return Ok(());
+    }
+    let message = format!("{}: there is no value column to compare with; name it with --value", path.display());
+    Err(Failure { message, exit: Exit::Failed })
+}
+
+/// The pairs of one split, all of them without a wish; `path` names the table in messages.
+pub(crate) fn chosen_pairs(table: &PairTable, only: Option<SplitName>, path: &Path) -> Result<Vec<usize>, Failure> {
+    let Some(only) = only else { return Ok((0..table.len()).collect()) };
     let wanted = match only {
         SplitName::Train => Split::Train,
         SplitName::Valid => Split::Valid,
         SplitName::Test => Split::Test,
     };
     let split = table.effective_split().ok_or_else(|| {
-        Failure::usage(format!(
-            "--only needs a split column; {} has none (--split COL names one)",
-            arguments.pairs.display()
-        ))
+        Failure::usage(format!("--only needs a split column; {} has none (--split COL names one)", path.display()))
     })?;
     Ok((0..table.len()).filter(|&p| split[p] == wanted).collect())
 }
 
 /// The population of each chosen pair.
-fn populations(model: &Model, table: &PairTable, chosen: &[usize]) -> Vec<(usize, Population)> {
+pub(crate) fn populations(model: &Model, table: &PairTable, chosen: &[usize]) -> Vec<(usize, Population)> {
     let chunk = table.pairs.chunk();
     let known = |side: usize, i: u32| {
         let items = if side == 0 { &table.queries } else { table.key_items() };

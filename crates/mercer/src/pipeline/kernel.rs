@@ -57,7 +57,9 @@ pub fn fit_kernel(kernel: &Kernel, law: Law<'_>, options: &Options, progress: &d
             prove(&mut fit, found, kernel, law, dim, error, options, progress)?;
         }
     }
-    let request = Request { seed: options.seed.0, ..Request::default() };
+    // A proven largest error is the range that an exact interval of the mean square needs.
+    let range = sup.as_ref().map(SupNorm::with_rounding);
+    let request = Request { seed: options.seed.0, range, ..Request::default() };
     let (certificate, residuals) = certify_relation(&fit.encoder, kernel, law, None, FRESH, request)?;
     let residuals = Residuals { value: residuals.0, predicted: residuals.1 };
     Ok(KernelFit { fit, certificate, residuals, sup, sup_refused })
