@@ -329,9 +329,9 @@ mod tests {
     #[test]
     fn the_law_of_square_noise_is_a_quarter_circle() {
         let law = MarchenkoPastur::new(1.0);
-        for value in [0.3, 1.0, 1.7] {
-            let expected = (value * (4.0 - value * value as f64).sqrt() / 2.0 + 2.0 * (value / 2.0f64).asin())
-                / std::f64::consts::PI;
+        for value in [0.3f64, 1.0, 1.7] {
+            let expected =
+                (value * (4.0 - value * value).sqrt() / 2.0 + 2.0 * (value / 2.0f64).asin()) / std::f64::consts::PI;
             assert!((law.distribution(value) - expected).abs() < 1e-4, "{value}");
             assert!((law.quantile(expected) - value).abs() < 1e-3);
         }
