@@ -296,7 +296,7 @@ fn the_class_is_named() {
 fn floors_of_many_items() {
     let items = common::sets(1500, 10, 60, "many");
     let found = floors(&Kernel::tanimoto(), Law::Items(&items), None, &[2, 8], &FloorOptions::default()).unwrap();
-    assert!(!found.exact && found.size == 64 && found.blocks >= 64 && found.class == Class::Symmetric);
+    assert!(!found.exact && found.size == 128 && found.blocks >= 64 && found.class == Class::Symmetric);
     let few = items.select(&(0..1000).collect::<Vec<_>>());
     let exact = floors(&Kernel::tanimoto(), Law::Items(&few), None, &[2, 8], &FloorOptions::default()).unwrap();
     for dim in [2, 8] {

@@ -14,12 +14,12 @@ use crate::spectrum::{Evidence, Spectrum};
 /// How large the features `f_i = sqrt(lambda_i) e_i` are as sums of sines, `f(x) = Re integral F(w) e^{i <w, x>} dw`.
 ///
 /// `m` sine units approximate one feature to a mean square of `c_i^2 / m` with `c_i = integral |F_i|`. All features
-/// of a tower share its hidden layer, though: `m` frequencies drawn in proportion to `|F(w)|_2`, each with a sine and a cosine
-/// unit, approximate the *vector* `f` to a mean square of `V^2 / m` with `V_D = integral |F(w)|_2 <= sum c_i`.
+/// of a tower share its hidden layer, though: `m` frequencies drawn in proportion to `|F(w)|_2`, each with a sine and a
+/// cosine unit, approximate the *vector* `f` to a mean square of `V^2 / m` with `V_D = integral |F(w)|_2 <= sum c_i`.
 ///
 /// For a shift-invariant kernel with spectral measure `p`, `F_i(w) = lambda_i^(-1/2) p(w) E_i(w)` with
-/// `E_i(w) = integral e_i(y) e^{-i <w, y>} dmu(y)`. Since `E_p |E_i|^2 = <e_i, k e_i> = lambda_i`, always `c_i <= 1` and
-/// `V_D <= sqrt(D)`.
+/// `E_i(w) = integral e_i(y) e^{-i <w, y>} dmu(y)`. Since `E_p |E_i|^2 = <e_i, k e_i> = lambda_i`, always `c_i <= 1`
+/// and `V_D <= sqrt(D)`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FeatureNorms {
     /// `c_i`, one for each feature.
@@ -34,12 +34,14 @@ pub struct FeatureNorms {
 const BLOCK: usize = 128;
 
 impl FeatureNorms {
-    /// Monte Carlo over `draws` frequencies of the kernel's spectral measure, cut at the proven `c_i <= 1`, `V_D <= sqrt(D)`.
+    /// Monte Carlo over `draws` frequencies of the kernel's spectral measure, cut at the proven `c_i <= 1`, `V_D <=
+    /// sqrt(D)`.
     ///
     /// Cost: `draws x items` sines and a product with the eigenfunctions: about 0.1 s for 2000 draws on 500 items.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Parameter`] for a kernel without spectral measure, a spectrum that is not positive or no draws.
+    /// [`crate::ErrorKind::Parameter`] for a kernel without spectral measure, a spectrum that is not positive or no
+    /// draws.
     pub fn of_kernel(kernel: &Kernel, spectrum: &Spectrum, draws: usize, seed: Seed) -> Result<Self> {
         let functions = spectrum.functions();
         let items = &functions.queries;
@@ -106,7 +108,8 @@ impl FeatureNorms {
     }
 }
 
-/// Sums over the columns (frequencies) of `|E_i| / sqrt(lambda_i)` and of its root sum of squares over the first features.
+/// Sums over the columns (frequencies) of `|E_i| / sqrt(lambda_i)` and of its root sum of squares over the first
+/// features.
 fn sums(cos: &Matrix, sin: &Matrix, values: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let (mut single, mut joint) = (vec![0.0; values.len()], vec![0.0; values.len()]);
     for w in 0..cos.columns() {
@@ -201,7 +204,8 @@ mod tests {
             for norm in [Norm::Rms, Norm::Sup] {
                 let bound = symmetric(&spectrum, &norms, Some(&kernel), &line, eps, norm).unwrap();
                 let dim = bound.dimension.unwrap() as usize;
-                // The bound counts separate networks where those are fewer; the shared one of this test keeps it with more.
+                // The bound counts separate networks where those are fewer; the shared one of this test keeps it with
+                // more.
                 let shared =
                     2.0 * (norms.joint[dim - 1] / bound.part("error of the features, delta").unwrap()).powi(2).ceil();
                 let units = bound.neurons.max(shared) as usize;

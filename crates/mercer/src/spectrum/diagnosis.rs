@@ -24,13 +24,15 @@ pub struct Diagnosis {
     pub evidence: Evidence,
 }
 
-/// Energy shares of a relation on `n` evenly spread items, and the class recommended for embeddings of `dim` coordinates.
+/// Energy shares of a relation on `n` evenly spread items, and the class recommended for embeddings of `dim`
+/// coordinates.
 ///
 /// `keys`: the law of the keys, if queries and keys are different sets; nothing is asked then, since only
 /// [`Class::Asymmetric`] fits. Cost: one `n x n` decomposition (values only) a component.
 ///
 /// # Errors
-/// [`crate::ErrorKind::Parameter`] if `n` is below 2 or beyond 8192 or `dim` is 0; what the relation or the items report.
+/// [`crate::ErrorKind::Parameter`] if `n` is below 2 or beyond 8192 or `dim` is 0; what the relation or the items
+/// report.
 ///
 /// ```
 /// use mercer::spectrum::diagnose;

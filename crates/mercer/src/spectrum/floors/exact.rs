@@ -23,8 +23,8 @@ pub(crate) fn exact_floors(
 
 /// Floors of a table in which every pair is known: exact, for pairs of *these* items, each equally likely.
 ///
-/// `values`: row-major `(queries, keys)`. `same_items`: row `i` and column `i` are the same item, so that all three classes
-/// have a floor; otherwise only [`Class::Asymmetric`] has.
+/// `values`: row-major `(queries, keys)`. `same_items`: row `i` and column `i` are the same item, so that all three
+/// classes have a floor; otherwise only [`Class::Asymmetric`] has.
 ///
 /// Cost: one decomposition (values only) of the table, two if `same_items`.
 ///
@@ -94,7 +94,8 @@ fn exact(blocks: &[Matrix], two_sets: bool, dims: &[usize]) -> Result<Floors> {
     })
 }
 
-/// Squared floors of the signed and the symmetric class on one set of items, from the eigenvalues of the symmetric part.
+/// Squared floors of the signed and the symmetric class on one set of items, from the eigenvalues of the symmetric
+/// part.
 fn exact_class_tails(block: &Matrix, dims: &[usize]) -> Result<(Vec<f64>, Vec<f64>)> {
     let pairs = block.data().len() as f64;
     let parts = Parts::new(block.clone(), Some(block.clone()));

@@ -11,8 +11,8 @@ use crate::seed::Seed;
 use crate::spectrum::floors::parts::{Parts, mean_square, not_finite, rounding};
 use crate::spectrum::{Energy, diagnosis};
 
-/// Minus the negative part of a symmetric relation, extended from a pilot sample (Nystrom): `P(x, y) = <a(x), a(y)>` with
-/// `a_i(x) = sum_j S(x, z_j) U_ji / sqrt(|L_i|)` for the negative eigenpairs `(L_i, U_i)` of `S(z, z)`.
+/// Minus the negative part of a symmetric relation, extended from a pilot sample (Nystrom): `P(x, y) = <a(x), a(y)>`
+/// with `a_i(x) = sum_j S(x, z_j) U_ji / sqrt(|L_i|)` for the negative eigenpairs `(L_i, U_i)` of `S(z, z)`.
 pub(crate) struct NegativePart {
     items: Features,
     /// Columns `U_i / sqrt(|L_i|)`; none: the relation has no negative part.
@@ -78,8 +78,8 @@ impl Pilot {
         Ok(pilot)
     }
 
-    /// How many negative coordinates give the largest tails on a second pilot block: those that are mostly sampling error
-    /// would lower it.
+    /// How many negative coordinates give the largest tails on a second pilot block: those that are mostly sampling
+    /// error would lower it.
     fn choose_rank(
         &self,
         relation: &dyn Relation,
@@ -113,8 +113,8 @@ impl Pilot {
         Ok(part.leading(if helps { ranks[best] } else { 0 }))
     }
 
-    /// The classes with a statistic of their own; a class without one has the bound of the next wider class, which costs no
-    /// confidence.
+    /// The classes with a statistic of their own; a class without one has the bound of the next wider class, which
+    /// costs no confidence.
     pub(crate) fn stated(&self) -> Vec<Class> {
         let mut classes = vec![Class::Asymmetric];
         if self.antisymmetric && !self.two_sets {
@@ -134,8 +134,8 @@ fn is_antisymmetric(block: &Matrix) -> bool {
     mean_square(&part).sqrt() > rounding(block) * mean_square(block).sqrt()
 }
 
-/// Columns `U_i / sqrt(|L_i|)` of the eigenpairs of the block's symmetric part that are negative beyond rounding, the most
-/// negative first.
+/// Columns `U_i / sqrt(|L_i|)` of the eigenpairs of the block's symmetric part that are negative beyond rounding, the
+/// most negative first.
 fn negative_weights(block: &Matrix) -> Result<Matrix> {
     let n = block.rows();
     let symmetric = Matrix::from_fn(n, n, |i, j| 0.5 * (block[(i, j)] + block[(j, i)]));
