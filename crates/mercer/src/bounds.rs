@@ -1,7 +1,8 @@
 //! Neuron bounds: how many hidden units are known to suffice for an error.
 //!
-//! Counts are `f64`, rounded up where they are counts, because honest bounds reach 1e30. Every [`Bound`] lists the numbers it is
-//! made of and how each is known; what is not finite or not applicable says so ([`Bound::valid`]) instead of a number.
+//! Counts are `f64`, rounded up where they are counts, because honest bounds reach 1e30. Every [`Bound`] lists the
+//! numbers it is made of and how each is known; what is not finite or not applicable says so ([`Bound::valid`]) instead
+//! of a number.
 
 mod features;
 mod partition;
@@ -79,8 +80,8 @@ fn check_error(eps: f64) -> Result<()> {
     Err(Error::parameter("target error", "a positive number", eps))
 }
 
-/// Number of balls of radius `radius` that cover the domain of `law`: the cube `[-1, 1]^d` by a grid whose cells have that
-/// half-diagonal; given items by themselves.
+/// Number of balls of radius `radius` that cover the domain of `law`: the cube `[-1, 1]^d` by a grid whose cells have
+/// that half-diagonal; given items by themselves.
 fn covering(law: &Law<'_>, radius: f64) -> f64 {
     match law {
         Law::Cube { dim } => ((*dim as f64).sqrt() / radius).ceil().max(1.0).powi(*dim as i32),

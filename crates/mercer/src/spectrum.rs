@@ -1,6 +1,7 @@
 //! What a relation is made of, before anything is fitted: energy shares and the class that follows, spectra, the error
 //! floors that no model can go below, and the noise in observed values.
 
+mod diagnosis;
 mod energy;
 mod floors;
 mod noise;
@@ -8,6 +9,7 @@ mod sampled;
 
 use serde::{Deserialize, Serialize};
 
+pub use diagnosis::{Diagnosis, diagnose};
 pub use energy::Energy;
 pub use floors::{Floor, FloorOptions, Floors, floors, table_floors};
 pub use noise::{Noise, NoiseSource, plateau_noise, repeat_noise};

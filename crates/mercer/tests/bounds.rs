@@ -1,4 +1,5 @@
-//! Neuron bounds: dimensions known in the literature, constants against quadrature, and networks drawn as the proofs draw them.
+//! Neuron bounds: dimensions known in the literature, constants against quadrature, and networks drawn as the proofs
+//! draw them.
 
 mod common;
 

@@ -5,7 +5,7 @@ mod common;
 use std::f64::consts::PI;
 
 use common::cube;
-use mercer::spectrum::{Anchors, FloorOptions, Floors, Norm, floors, sampled, table_floors};
+use mercer::spectrum::{Anchors, FloorOptions, Floors, Norm, diagnose, floors, sampled, table_floors};
 use mercer::{Class, Features, Kernel, Law, PointRelation, Relation, Seed};
 use rayon::prelude::*;
 
@@ -217,6 +217,29 @@ fn class_floors_of_the_negative_distance() {
     }
 }
 
+#[test]
+fn class_floors_hold_over_seeds() {
+    // Rank 2: f(x) f(y) - g(x) g(y) with orthonormal f, g of weights 1 and 0.8: the negative part is .64 of the energy.
+    let legendre = |x: f64| (3f64.sqrt() * x, 5f64.sqrt() * (1.5 * x * x - 0.5));
+    let relation = PointRelation(move |x: &[f32], y: &[f32]| {
+        let ((f, g), (p, q)) = (legendre(x[0].into()), legendre(y[0].into()));
+        f * p - 0.8 * g * q
+    });
+    let bounds: Vec<(f64, f64)> = (0..200u64)
+        .into_par_iter()
+        .map(|seed| {
+            let found = floors(&relation, LINE, None, &[1], &options(48, 32, seed)).unwrap();
+            (rms(&found, Class::Symmetric, 1), rms(&found, Class::Signed, 1))
+        })
+        .collect();
+    // Both are 0.8: one positive coordinate leaves the negative part, and so does one signed coordinate.
+    let failures = bounds.iter().filter(|(symmetric, signed)| *symmetric > 0.8 || *signed > 0.8).count();
+    let mean = bounds.iter().map(|b| b.0).sum::<f64>() / 200.0;
+    println!("{failures} of 200 fail, mean bound {mean:.3} of 0.8");
+    assert!(upper_tail(200, 0.05, failures) > 1e-3, "{failures} of 200");
+    assert!(mean > 0.8 * 0.8, "{mean}");
+}
+
 /// The diagonal of a common sample breaks the direction: what `floors` avoids, and this test would catch.
 #[test]
 fn a_common_sample_certifies_too_much() {
@@ -247,8 +270,11 @@ fn the_class_is_named() {
         ("utility-distance-4", Box::new(common::utility_distance()), 4, Class::Asymmetric),
     ];
     for (name, relation, dim, class) in &cases {
-        let found = floors(&**relation, Law::Cube { dim: *dim }, None, &[8, 32], &options(256, 8, 2)).unwrap();
+        let law = Law::Cube { dim: *dim };
+        let found = diagnose(&**relation, law, None, 32, 256, Seed(2)).unwrap();
         assert_eq!(found.class, *class, "{name}: {}", found.reason);
+        let sampled = floors(&**relation, law, None, &[8, 32], &options(128, 2, 2)).unwrap();
+        assert_eq!(sampled.class, *class, "{name}: {}", sampled.reason);
     }
     // Given items: exact, for these items.
     for (relation, items) in [
@@ -257,7 +283,26 @@ fn the_class_is_named() {
     ] {
         let found = floors(&relation, Law::Items(&items), None, &[8, 32], &FloorOptions::default()).unwrap();
         assert!(found.exact && found.class == Class::Symmetric, "{relation:?}: {}", found.reason);
+        let two =
+            floors(&relation, Law::Items(&items), Some(Law::Items(&items)), &[8], &FloorOptions::default()).unwrap();
+        assert!((rms(&two, Class::Asymmetric, 8) / rms(&found, Class::Asymmetric, 8) - 1.0).abs() < 1e-12);
+        assert_eq!((two.class, two.floors.len()), (Class::Asymmetric, 1));
         assert!(rms(&found, Class::Asymmetric, 8) > rms(&found, Class::Asymmetric, 32));
+    }
+}
+
+/// More items than an exact answer takes: blocks drawn with replacement, sizes chosen by the program.
+#[test]
+fn floors_of_many_items() {
+    let items = common::sets(1500, 10, 60, "many");
+    let found = floors(&Kernel::tanimoto(), Law::Items(&items), None, &[2, 8], &FloorOptions::default()).unwrap();
+    assert!(!found.exact && found.size == 128 && found.blocks >= 64 && found.class == Class::Symmetric);
+    let few = items.select(&(0..1000).collect::<Vec<_>>());
+    let exact = floors(&Kernel::tanimoto(), Law::Items(&few), None, &[2, 8], &FloorOptions::default()).unwrap();
+    for dim in [2, 8] {
+        // Two samples of one population: the exact floor of the smaller one is close to that of the larger.
+        let share = rms(&found, Class::Symmetric, dim) / rms(&exact, Class::Symmetric, dim);
+        assert!((0.7..1.0).contains(&share), "{dim}: {share}");
     }
 }
 
@@ -309,6 +354,10 @@ fn bad_parameters_are_refused() {
     assert!(floors(&relation, Law::Items(&none), None, &[1], &standard).is_err());
     assert!(table_floors(&[1.0], 2, 2, true, &[1]).is_err() && table_floors(&[f64::NAN], 1, 1, true, &[1]).is_err());
     assert!(table_floors(&[1.0, 2.0], 1, 2, true, &[1]).is_err() && table_floors(&[], 0, 0, true, &[1]).is_err());
+    assert!(
+        diagnose(&relation, LINE, None, 0, 10, Seed(0)).is_err()
+            && diagnose(&relation, LINE, None, 1, 1, Seed(0)).is_err()
+    );
     assert!(sampled(&relation, 1, LINE, None, Anchors::Spread, 10, Seed(0)).is_err());
     assert!(sampled(&relation, 0, LINE, None, Anchors::Spread, 1, Seed(0)).is_err());
     let zero = PointRelation(|_: &[f32], _: &[f32]| 0.0);

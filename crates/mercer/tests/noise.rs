@@ -15,7 +15,8 @@ fn repeats_cover_the_level_as_often_as_they_say() {
         for pair in 0..30u32 {
             for _ in 0..=pair % 4 {
                 let w = 1.0 + f64::from(pair % 3);
-                (x.push(pair % 7), y.push(pair));
+                x.push(pair % 7);
+                y.push(pair);
                 value.push((f64::from(pair).sin() + 0.2 * stream.normal() / w.sqrt()) as f32);
                 weight.push(w as f32);
             }

@@ -4,9 +4,9 @@ use crate::bounds::{Bound, check_error};
 use crate::error::{Error, Result};
 use crate::spectrum::{Evidence, Norm};
 
-/// `c_d`: piecewise linear interpolation on the Freudenthal triangulation of a grid of step `h` errs by at most `c_d h L` for
-/// a function with Lipschitz constant `L` (Euclidean): 1/2, 4/7, 5/8, .647 for `d = 1..4`, and `sqrt(d)`, the diagonal of a cell,
-/// beyond.
+/// `c_d`: piecewise linear interpolation on the Freudenthal triangulation of a grid of step `h` errs by at most `c_d h
+/// L` for a function with Lipschitz constant `L` (Euclidean): 1/2, 4/7, 5/8, .647 for `d = 1..4`, and `sqrt(d)`, the
+/// diagonal of a cell, beyond.
 pub fn interpolation_constant(dim: usize) -> f64 {
     match dim {
         0 | 1 => 0.5,
@@ -17,11 +17,11 @@ pub fn interpolation_constant(dim: usize) -> f64 {
     }
 }
 
-/// A partition network for a relation with Lipschitz constants `(L_x, L_y)` on two boxes of `dim` coordinates and side `side`
-/// (2 for `[-1, 1]^dim`), in the sup norm.
+/// A partition network for a relation with Lipschitz constants `(L_x, L_y)` on two boxes of `dim` coordinates and side
+/// `side` (2 for `[-1, 1]^dim`), in the sup norm.
 ///
-/// The grid step is the largest with `c_d h (L_x + L_y) <= eps`, rounded so that the side has whole cells; each tower has
-/// `(cells + 1)^dim` nodes, which is also the dimension. `units(cells, dim)`: hidden units of one tower.
+/// The grid step is the largest with `c_d h (L_x + L_y) <= eps`, rounded so that the side has whole cells; each tower
+/// has `(cells + 1)^dim` nodes, which is also the dimension. `units(cells, dim)`: hidden units of one tower.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Parameter`] for an error, constant or side that is not positive and finite, or dimension 0.

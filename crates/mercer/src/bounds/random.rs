@@ -1,15 +1,17 @@
-//! Random Fourier features: `phi(x) = (cos <w_j, x>, sin <w_j, x>)_j / sqrt(M)`, `M` frequencies from the spectral measure.
+//! Random Fourier features: `phi(x) = (cos <w_j, x>, sin <w_j, x>)_j / sqrt(M)`, `M` frequencies from the spectral
+//! measure.
 //!
-//! `s(z) = mean_j cos <w_j, z>` at `z = x - y`, with mean `k(z)`. For the built-in kernels, which are positive and decrease with
-//! distance, `Var cos <w, z> = (1 + k(2 z)) / 2 - k(z)^2 <= (1 + k - 2 k^2) / 2 <= 9/16`, so
+//! `s(z) = mean_j cos <w_j, z>` at `z = x - y`, with mean `k(z)`. For the built-in kernels, which are positive and
+//! decrease with distance, `Var cos <w, z> = (1 + k(2 z)) / 2 - k(z)^2 <= (1 + k - 2 k^2) / 2 <= 9/16`, so
 //!
-//! - RMS: the expected mean-square error is at most `9 / (16 M)`, for any law of the pairs; Markov adds a factor `1 / delta`;
+//! - RMS: the expected mean-square error is at most `9 / (16 M)`, for any law of the pairs; Markov adds a factor `1 /
+//!   delta`;
 //! - at one `z`, by Hoeffding and Bernstein, `P(|s - k| >= t) <= 2 exp(-M max(t^2 / 2, t^2 / (9/8 + 4 t / 3)))`;
-//! - sup norm: the differences of a cube `[-1, 1]^d` fill `[-2, 2]^d`, and `s - k` is even, so half of a grid counts. Its Lipschitz
-//!   constant is at most `mean |w_j| + E |w|`, below `2 sigma + sigma / sqrt(M delta / 2)` with probability `1 - delta / 2`
-//!   (Chebyshev); or, where no frequency exceeds `W`, which has probability `1 - delta / 2` at `P(|w| > W) <= delta / (2 M)`, below
-//!   `2 W`, while the mean of `s`, given that, is off by `b = 2 p / (1 - p)`, `p = P(|w| > W)`, and the variance by `5 b / 2` at
-//!   most. The second needs no second moment.
+//! - sup norm: the differences of a cube `[-1, 1]^d` fill `[-2, 2]^d`, and `s - k` is even, so half of a grid counts.
+//!   Its Lipschitz constant is at most `mean |w_j| + E |w|`, below `2 sigma + sigma / sqrt(M delta / 2)` with
+//!   probability `1 - delta / 2` (Chebyshev); or, where no frequency exceeds `W`, which has probability `1 - delta / 2`
+//!   at `P(|w| > W) <= delta / (2 M)`, below `2 W`, while the mean of `s`, given that, is off by `b = 2 p / (1 - p)`,
+//!   `p = P(|w| > W)`, and the variance by `5 b / 2` at most. The second needs no second moment.
 
 use crate::bounds::{Bound, check_error, law_dim};
 use crate::error::{Error, Result};
@@ -21,11 +23,13 @@ const VARIANCE: f64 = 9.0 / 16.0;
 /// Shares of the error that the grid may cost.
 const GRID_SHARES: [f64; 8] = [0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3];
 
-/// Hidden units that suffice for random Fourier features, drawn once, to err by at most `eps` with the given confidence.
+/// Hidden units that suffice for random Fourier features, drawn once, to err by at most `eps` with the given
+/// confidence.
 ///
-/// In the sup norm over the cube or over all given items: the smaller of this module's grid argument and, on the cube, the
-/// published `66 (sigma diam / eps)^2 exp(-m eps^2 / (8 (d + 2)))` (Sutherland and Schneider, UAI 2015), which needs a second
-/// moment. In the RMS norm by Markov's inequality, and the count that suffices for some draw is among the parts.
+/// In the sup norm over the cube or over all given items: the smaller of this module's grid argument and, on the cube,
+/// the published `66 (sigma diam / eps)^2 exp(-m eps^2 / (8 (d + 2)))` (Sutherland and Schneider, UAI 2015), which
+/// needs a second moment. In the RMS norm by Markov's inequality, and the count that suffices for some draw is among
+/// the parts.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Parameter`] for an error that is not positive or a confidence outside (0, 1).
@@ -71,11 +75,12 @@ pub fn random_features(kernel: &Kernel, law: &Law<'_>, eps: f64, norm: Norm, con
     Ok(bound)
 }
 
-/// The sup-norm error that `units` random Fourier features stay below with the given confidence, by the grid argument alone:
-/// the inverse of [`random_features`].
+/// The sup-norm error that `units` random Fourier features stay below with the given confidence, by the grid argument
+/// alone: the inverse of [`random_features`].
 ///
 /// # Errors
-/// [`crate::ErrorKind::Parameter`] for a kernel without spectral measure, fewer than 2 units or a confidence outside (0, 1).
+/// [`crate::ErrorKind::Parameter`] for a kernel without spectral measure, fewer than 2 units or a confidence outside
+/// (0, 1).
 pub fn random_features_error(kernel: &Kernel, law: &Law<'_>, units: usize, confidence: f64) -> Result<f64> {
     check_confidence(confidence)?;
     let Some(measure) = kernel.spectral_measure(law_dim(law)) else {

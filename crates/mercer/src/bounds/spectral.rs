@@ -1,18 +1,19 @@
 //! Bounds from a spectrum: truncate at `D`, represent the features by sine units.
 //!
 //! With towers `phi = f + a`, `psi = g + b` for the features `f = (sqrt(sigma_i) u_i)`, `g = (sqrt(sigma_i) v_i)`,
-//! `<phi, psi> - <f, g> = <a, g> + <f, b> + <a, b>`. In mean square `E <a, g>^2 = tr(E[a a^T] diag(sigma)) <= sigma_1 E |a|^2`,
-//! and `E <a, b>^2 <= E |a|^2 E |b|^2`; everywhere `|f| <= kappa`. Hence, with a feature error of `delta` on both sides,
+//! `<phi, psi> - <f, g> = <a, g> + <f, b> + <a, b>`. In mean square `E <a, g>^2 = tr(E[a a^T] diag(sigma)) <= sigma_1 E
+//! |a|^2`, and `E <a, b>^2 <= E |a|^2 E |b|^2`; everywhere `|f| <= kappa`. Hence, with a feature error of `delta` on
+//! both sides,
 //!
 //! `error <= tail_D + 2 s delta + delta^2`, `s = sqrt(sigma_1)` in mean square, `s = kappa` in the sup norm,
 //!
 //! and `delta = sqrt(s^2 + eps - tail_D) - s` may be used up. `D` is the one that needs the fewest units.
 //!
-//! In mean square `m` draws reach `delta = V_D / sqrt(m)` (see [`FeatureNorms`]). In the sup norm: frequencies beyond `W` are left
-//! out, which costs at most `sqrt(D P(|w| > W))` of the features (Cauchy and Schwarz); what is left has Lipschitz constant
-//! at most `W V`, as has every draw of it; at one point the mean of `m` vectors of length at most `V` errs by more than
-//! `V / sqrt(m) + s` with probability at most `exp(-m s^2 / (2 V^2))` (McDiarmid), so with a grid of `N` balls of radius `r`
-//! some draw errs nowhere by more than `V (1 + sqrt(2 ln N)) / sqrt(m) + 2 W V r`.
+//! In mean square `m` draws reach `delta = V_D / sqrt(m)` (see [`FeatureNorms`]). In the sup norm: frequencies beyond
+//! `W` are left out, which costs at most `sqrt(D P(|w| > W))` of the features (Cauchy and Schwarz); what is left has
+//! Lipschitz constant at most `W V`, as has every draw of it; at one point the mean of `m` vectors of length at most
+//! `V` errs by more than `V / sqrt(m) + s` with probability at most `exp(-m s^2 / (2 V^2))` (McDiarmid), so with a grid
+//! of `N` balls of radius `r` some draw errs nowhere by more than `V (1 + sqrt(2 ln N)) / sqrt(m) + 2 W V r`.
 
 use crate::bounds::{Bound, FeatureNorms, check_error, covering, law_dim};
 use crate::error::{Error, Result};
@@ -37,12 +38,11 @@ struct Choice {
 
 /// One-hidden-layer sine networks that suffice for a symmetric PSD relation as `<phi(x), phi(y)>`.
 ///
-/// `kernel`: needed in the sup norm, for the tail of its spectral measure; `law`: the domain, in the sup norm the whole cube or
-/// all given items. The error is
-/// `tail_D + 2 s delta + delta^2`, `s` the root of the largest eigenvalue (RMS) or `kappa` (sup), at the best `D`; units in the
-/// RMS norm are the smaller of
-/// `sum_i ceil(c_i sum_j c_j / delta^2)` (a network a feature) and `2 ceil(V_D^2 / delta^2)` (one shared hidden layer), in the sup
-/// norm `2 ceil((V_D (1 + sqrt(2 ln N)) / (delta - rest))^2)` with a grid of `N` points (derived in the source).
+/// `kernel`: needed in the sup norm, for the tail of its spectral measure; `law`: the domain, in the sup norm the whole
+/// cube or all given items. The error is `tail_D + 2 s delta + delta^2`, `s` the root of the largest eigenvalue (RMS)
+/// or `kappa` (sup), at the best `D`; units in the RMS norm are the smaller of `sum_i ceil(c_i sum_j c_j / delta^2)` (a
+/// network a feature) and `2 ceil(V_D^2 / delta^2)` (one shared hidden layer), in the sup norm `2 ceil((V_D (1 + sqrt(2
+/// ln N)) / (delta - rest))^2)` with a grid of `N` points (derived in the source).
 ///
 /// # Errors
 /// [`crate::ErrorKind::Parameter`] for an error that is not positive or a spectrum that is not positive.
@@ -92,8 +92,8 @@ pub fn symmetric(
 
 /// One-hidden-layer sine networks that suffice for any relation as `<phi(x), psi(y)>`, in the RMS norm.
 ///
-/// `left`, `right`: norms of `sqrt(sigma_i) u_i` and of `sqrt(sigma_i) v_i`. In the sup norm the result is not valid: sampling
-/// gives no uniform tail for a relation that is not positive (use [`crate::bounds::partition`]).
+/// `left`, `right`: norms of `sqrt(sigma_i) u_i` and of `sqrt(sigma_i) v_i`. In the sup norm the result is not valid:
+/// sampling gives no uniform tail for a relation that is not positive (use [`crate::bounds::partition`]).
 ///
 /// # Errors
 /// [`crate::ErrorKind::Parameter`] for an error that is not positive.
@@ -107,7 +107,7 @@ pub fn asymmetric(
     check_error(eps)?;
     let name = "asymmetric";
     if norm == Norm::Sup {
-        let why = "sampling gives no uniform tail for a relation that is not positive; the partition bound holds in the sup norm";
+        let why = "sampling gives no uniform tail for a relation that is not positive; see the partition bound";
         return Ok(Bound::invalid(name, eps, norm, why));
     }
     let lead = spectrum.values[0].abs().sqrt();
@@ -189,8 +189,8 @@ fn described(bound: Bound, choice: &Choice, norms: &FeatureNorms, lead: f64, nor
         .with("sum of the Barron norms, sum c_i", norms.single[..choice.dim].iter().sum(), norms.evidence)
         .with("joint Barron norm, V", norms.joint[choice.dim - 1], norms.evidence);
     bound.assumptions = format!(
-        "{what}, {units}; the network exists (it is found by drawing, with positive probability); proven given the tail and \
-         the Barron norms, which are known as their parts say"
+        "{what}, {units}; the network exists (it is found by drawing, with positive probability); proven given the tail \
+         and the Barron norms, which are known as their parts say"
     );
     bound
 }

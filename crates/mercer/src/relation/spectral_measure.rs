@@ -43,8 +43,8 @@ enum Scale {
 }
 
 impl Kernel {
-    /// The spectral measure on `dim` coordinates; `None` for kernels that are not shift-invariant, positive and 1 on the
-    /// diagonal, and for dimension 0.
+    /// The spectral measure on `dim` coordinates; `None` for kernels that are not shift-invariant, positive and 1 on
+    /// the diagonal, and for dimension 0.
     pub fn spectral_measure(&self, dim: usize) -> Option<SpectralMeasure> {
         let (length, scale) = match self.0 {
             Form::Gaussian { length } => (length, Scale::One),
@@ -57,12 +57,12 @@ impl Kernel {
         (dim > 0).then_some(SpectralMeasure { dim, length, scale })
     }
 
-    /// The smallest `L` with `|k(x, y) - k(x', y)| <= L |x - x'|` everywhere, and the same in `y`; `None` for kernels whose
-    /// constant depends on the domain.
+    /// The smallest `L` with `|k(x, y) - k(x', y)| <= L |x - x'|` everywhere, and the same in `y`; `None` for kernels
+    /// whose constant depends on the domain.
     ///
     /// The largest slope of `k` as a function of the distance: Gaussian `exp(-1/2) / L`, Matern-1/2 `1 / L`,
-    /// Matern-3/2 `sqrt(3) / (e L)`, Matern-5/2 at `s = (1 + sqrt(5)) / 2`, rational quadratic at `d^2 = 2 A L^2 / (2 A + 1)`,
-    /// negative distance 1.
+    /// Matern-3/2 `sqrt(3) / (e L)`, Matern-5/2 at `s = (1 + sqrt(5)) / 2`, rational quadratic at `d^2 = 2 A L^2 / (2 A
+    /// + 1)`, negative distance 1.
     pub fn lipschitz(&self) -> Option<f64> {
         match self.0 {
             Form::Gaussian { length } => Some((-0.5f64).exp() / length),
@@ -113,7 +113,8 @@ impl SpectralMeasure {
 
     /// `E |w|^a` for `a > 0`; infinite where it does not exist.
     ///
-    /// `E |z|^a = 2^(a/2) G((d + a) / 2) / G(d / 2)` with the gamma function `G`, times `E s^a` (likewise a ratio of `G`).
+    /// `E |z|^a = 2^(a/2) G((d + a) / 2) / G(d / 2)` with the gamma function `G`, times `E s^a` (likewise a ratio of
+    /// `G`).
     pub fn moment(&self, a: f64) -> f64 {
         let (d, half) = (self.dim as f64, 0.5 * a);
         let normal = half * 2f64.ln() + ln_gamma(0.5 * d + half) - ln_gamma(0.5 * d);
@@ -129,8 +130,8 @@ impl SpectralMeasure {
         (normal + scale - a * self.length.ln()).exp()
     }
 
-    /// A radius beyond which `|w|` lies with probability at most `p`: the least of `(E |w|^a / p)^(1/a)` over a list of `a`
-    /// (Markov).
+    /// A radius beyond which `|w|` lies with probability at most `p`: the least of `(E |w|^a / p)^(1/a)` over a list of
+    /// `a` (Markov).
     pub fn radius(&self, p: f64) -> f64 {
         const POWERS: [f64; 12] = [0.5, 0.75, 0.9, 0.95, 1.5, 2.0, 2.8, 4.0, 4.8, 8.0, 16.0, 32.0];
         let of_power = |a: f64| ((self.moment(a).ln() - p.ln()) / a).exp();

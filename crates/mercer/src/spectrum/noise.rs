@@ -43,8 +43,8 @@ pub struct Noise {
 impl Noise {
     /// The share, at most 1, of a mean-square error on observed values that noise explains: `level^2 / rms_error^2`.
     ///
-    /// No model has an error below the level on fresh noisy values; `None` where the level is not known or the error is not
-    /// positive.
+    /// No model has an error below the level on fresh noisy values; `None` where the level is not known or the error is
+    /// not positive.
     pub fn explains(&self, rms_error: f64) -> Option<f64> {
         let level = self.level.filter(|_| rms_error > 0.0)?;
         Some((level / rms_error).powi(2).min(1.0))
@@ -54,8 +54,8 @@ impl Noise {
 /// The noise level from pairs that occur more than once (same query, same key): the pooled variance within them,
 /// `s^2 = sum_g sum_j w (v - mean_g)^2 / sum_g (n_g - 1)`, weights being inverse variances.
 ///
-/// The interval `s sqrt(f / q)`, with the chi-squared quantiles `q` of `f` degrees of freedom, is exact for independent normal
-/// noise. Cost: one sort of the pairs.
+/// The interval `s sqrt(f / q)`, with the chi-squared quantiles `q` of `f` degrees of freedom, is exact for independent
+/// normal noise. Cost: one sort of the pairs.
 ///
 /// # Errors
 /// [`ErrorKind::Parameter`] for a confidence outside (0, 1); what the source reports.
@@ -116,12 +116,12 @@ const FEWEST: usize = 40;
 
 /// The noise level of a table in which every pair is known, from the plateau of its singular values.
 ///
-/// Independent noise of level `s` in an `n x m` table has singular values that fill `s (sqrt(m) -+ sqrt(n))` by the law of
-/// Marchenko and Pastur (1967); a relation of low rank adds values above. The level is the median of the bulk over that of the law
-/// (Gavish and Donoho, IEEE Trans. Inf. Theory 60, 2014), the bulk being what lies below the edge at that level. Accepted only
-/// where the whole bulk follows the law (largest distance of the distributions below 0.04): values of a smooth kernel, which
-/// decay without a plateau, are not called noise. A relation that itself looks like independent numbers cannot be told
-/// from noise. A symmetric table's singular values follow the same law.
+/// Independent noise of level `s` in an `n x m` table has singular values that fill `s (sqrt(m) -+ sqrt(n))` by the law
+/// of Marchenko and Pastur (1967); a relation of low rank adds values above. The level is the median of the bulk over
+/// that of the law (Gavish and Donoho, IEEE Trans. Inf. Theory 60, 2014), the bulk being what lies below the edge at
+/// that level. Accepted only where the whole bulk follows the law (largest distance of the distributions below 0.04):
+/// values of a smooth kernel, which decay without a plateau, are not called noise. A relation that itself looks like
+/// independent numbers cannot be told from noise. A symmetric table's singular values follow the same law.
 ///
 /// `values`: row-major `(queries, keys)`. Cost: one decomposition, values only.
 ///
@@ -162,8 +162,8 @@ pub fn plateau_noise(values: &[f64], queries: usize, keys: usize) -> Result<Nois
         noise.reason = "beyond its leading singular values the table holds rounding only".into();
     } else if small - rank < FEWEST || distance > DISTANCE {
         noise.reason = format!(
-            "the singular values decay without a plateau (distance {distance:.3} from the law of noise, {DISTANCE} allowed): what \
-             is small in them may be structure"
+            "the singular values decay without a plateau (distance {distance:.3} from the law of noise, {DISTANCE} allowed): \
+             what is small in them may be structure"
         );
     } else {
         noise.level = Some(level);
@@ -329,9 +329,9 @@ mod tests {
     #[test]
     fn the_law_of_square_noise_is_a_quarter_circle() {
         let law = MarchenkoPastur::new(1.0);
-        for value in [0.3, 1.0, 1.7] {
-            let expected = (value * (4.0 - value * value as f64).sqrt() / 2.0 + 2.0 * (value / 2.0f64).asin())
-                / std::f64::consts::PI;
+        for value in [0.3f64, 1.0, 1.7] {
+            let expected =
+                (value * (4.0 - value * value).sqrt() / 2.0 + 2.0 * (value / 2.0f64).asin()) / std::f64::consts::PI;
             assert!((law.distribution(value) - expected).abs() < 1e-4, "{value}");
             assert!((law.quantile(expected) - value).abs() < 1e-3);
         }

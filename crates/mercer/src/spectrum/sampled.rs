@@ -39,9 +39,10 @@ pub enum Anchors {
 
 /// Within what distance of the sampled eigenvalues those of the integral operator lie.
 ///
-/// For a PSD kernel, `n` independent items, `kappa^2 = sup k(x, x)` and confidence `1 - delta` for each of the two statements.
-/// Source: Rosasco, Belkin and De Vito, JMLR 11 (2010); the second is McDiarmid's inequality for the Hilbert-Schmidt norm, one
-/// exchanged item moving the operator by at most `sqrt(2) kappa^2 / n`. Both are about ten times wider than what is seen.
+/// For a PSD kernel, `n` independent items, `kappa^2 = sup k(x, x)` and confidence `1 - delta` for each of the two
+/// statements. Source: Rosasco, Belkin and De Vito, JMLR 11 (2010); the second is McDiarmid's inequality for the
+/// Hilbert-Schmidt norm, one exchanged item moving the operator by at most `sqrt(2) kappa^2 / n`. Both are about ten
+/// times wider than what is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Radius {
     /// `1 - delta`.
@@ -73,12 +74,13 @@ pub struct Spectrum {
     pub kappa_squared: Option<f64>,
     /// `None` unless `positive` and the anchors are independent.
     pub radius: Option<Radius>,
-    /// `tau[D] = sup_x k(x, x) - sum_{i <= D} lambda_i e_i(x)^2` for `D = 0, 1, ...`: the sup-norm error of the truncation at
-    /// `D`, estimated as the mean of two estimates in which the sampling error has opposite signs: the one at the anchors, which
-    /// their own eigenfunctions fit too well, and `tau_fresh`. `None` unless `positive`.
+    /// `tau[D] = sup_x k(x, x) - sum_{i <= D} lambda_i e_i(x)^2` for `D = 0, 1, ...`: the sup-norm error of the
+    /// truncation at `D`, estimated as the mean of two estimates in which the sampling error has opposite signs: the
+    /// one at the anchors, which their own eigenfunctions fit too well, and `tau_fresh`. `None` unless `positive`.
     pub tau: Option<Vec<f64>>,
-    /// The same at as many fresh items (and the corners of a cube), to which the eigenfunctions are extended: what truncation
-    /// costs a network built from this sample. Above the supremum by about the distance between anchors; bounds use it.
+    /// The same at as many fresh items (and the corners of a cube), to which the eigenfunctions are extended: what
+    /// truncation costs a network built from this sample. Above the supremum by about the distance between anchors;
+    /// bounds use it.
     pub tau_fresh: Option<Vec<f64>>,
     /// What stands behind the numbers, in words.
     pub assumptions: String,
@@ -100,12 +102,12 @@ const CORNERS: usize = 8;
 
 /// The spectrum of component `component` on `n` items of `queries` and, where `keys` is another law, `n` of `keys`.
 ///
-/// For given items at most all of them are used when spread. Cost: one `n x n` decomposition with vectors (about 0.15 s at
-/// 500) and, for positive kernels, an `n x n` block on fresh items.
+/// For given items at most all of them are used when spread. Cost: one `n x n` decomposition with vectors (about 0.15 s
+/// at 500) and, for positive kernels, an `n x n` block on fresh items.
 ///
 /// # Errors
-/// [`crate::ErrorKind::Parameter`] if the component does not exist or `n` is below 2 or beyond 8192; [`crate::ErrorKind::Data`]
-/// for a relation that is zero; what the relation or the items report.
+/// [`crate::ErrorKind::Parameter`] if the component does not exist or `n` is below 2 or beyond 8192;
+/// [`crate::ErrorKind::Data`] for a relation that is zero; what the relation or the items report.
 ///
 /// ```
 /// use mercer::spectrum::{Anchors, sampled};
@@ -236,8 +238,8 @@ impl Spectrum {
         }
     }
 
-    /// The smallest dimension whose truncation errs by at most `eps`; `None` if no sampled dimension reaches it, or in the
-    /// sup norm of a relation that is not positive.
+    /// The smallest dimension whose truncation errs by at most `eps`; `None` if no sampled dimension reaches it, or in
+    /// the sup norm of a relation that is not positive.
     pub fn dimension_for(&self, eps: f64, norm: Norm) -> Option<usize> {
         (0..=self.values.len()).find(|&dim| self.tail(dim, norm).is_some_and(|t| t <= eps))
     }
@@ -279,8 +281,8 @@ impl Spectrum {
         Ok(())
     }
 
-    /// The largest `k(x, x) - sum_{i <= D} lambda_i e_i(x)^2` for each `D`, at the columns of `block` (rows: anchors), with
-    /// `lambda_i e_i(x) = mean_j k(x, x_j) e_i(x_j)`.
+    /// The largest `k(x, x) - sum_{i <= D} lambda_i e_i(x)^2` for each `D`, at the columns of `block` (rows: anchors),
+    /// with `lambda_i e_i(x) = mean_j k(x, x_j) e_i(x_j)`.
     fn residuals(&self, block: &Matrix, diagonal: &[f64]) -> Vec<f64> {
         let images = block.transpose_times(&self.functions.left);
         let scale = 1.0 / block.rows() as f64;

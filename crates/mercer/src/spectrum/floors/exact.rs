@@ -5,10 +5,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::{Matrix, eigenvalues};
 use crate::relation::{Relation, ask_block};
 use crate::rows::Features;
-use crate::spectrum::Evidence;
 use crate::spectrum::floors::parts::{Parts, mean_square, not_finite, rounding, tail, tail_sums};
-use crate::spectrum::floors::pilot::{Pilot, diagnosis};
 use crate::spectrum::floors::{Floors, nested};
+use crate::spectrum::{Evidence, diagnosis};
 
 /// The floors themselves for pairs of given items, each pair equally likely, from the block of all pairs.
 pub(crate) fn exact_floors(
@@ -24,8 +23,8 @@ pub(crate) fn exact_floors(
 
 /// Floors of a table in which every pair is known: exact, for pairs of *these* items, each equally likely.
 ///
-/// `values`: row-major `(queries, keys)`. `same_items`: row `i` and column `i` are the same item, so that all three classes
-/// have a floor; otherwise only [`Class::Asymmetric`] has.
+/// `values`: row-major `(queries, keys)`. `same_items`: row `i` and column `i` are the same item, so that all three
+/// classes have a floor; otherwise only [`Class::Asymmetric`] has.
 ///
 /// Cost: one decomposition (values only) of the table, two if `same_items`.
 ///
@@ -74,7 +73,8 @@ fn exact(blocks: &[Matrix], two_sets: bool, dims: &[usize]) -> Result<Floors> {
     sums.iter_mut().for_each(|(_, sum)| sum.iter_mut().for_each(|v| *v = (*v / components).sqrt()));
     let rms = (blocks.iter().map(mean_square).sum::<f64>() / components).sqrt();
     let largest = dims.iter().copied().max().unwrap_or(1);
-    let (energy, (class, reason)) = if two_sets { (None, Pilot::two_sets().class) } else { diagnosis(blocks, largest) };
+    let (energy, (class, reason)) =
+        if two_sets { (None, diagnosis::two_sets()) } else { diagnosis::shares(blocks, largest) };
     Ok(Floors {
         floors: nested(&sums, dims, two_sets, rms),
         exact: true,
@@ -94,7 +94,8 @@ fn exact(blocks: &[Matrix], two_sets: bool, dims: &[usize]) -> Result<Floors> {
     })
 }
 
-/// Squared floors of the signed and the symmetric class on one set of items, from the eigenvalues of the symmetric part.
+/// Squared floors of the signed and the symmetric class on one set of items, from the eigenvalues of the symmetric
+/// part.
 fn exact_class_tails(block: &Matrix, dims: &[usize]) -> Result<(Vec<f64>, Vec<f64>)> {
     let pairs = block.data().len() as f64;
     let parts = Parts::new(block.clone(), Some(block.clone()));

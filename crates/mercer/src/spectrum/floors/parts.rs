@@ -13,8 +13,8 @@ pub(crate) fn not_finite() -> Error {
     Error::data("the decomposition of a block did not converge", "check the relation's values for overflow")
 }
 
-/// What rounding may add to a singular value, relative to the Frobenius norm: the backward error of the decomposition is a
-/// small multiple of `eps`, and values that are off by `eps` each move singular values by `sqrt(n) eps` at most.
+/// What rounding may add to a singular value, relative to the Frobenius norm: the backward error of the decomposition
+/// is a small multiple of `eps`, and values that are off by `eps` each move singular values by `sqrt(n) eps` at most.
 pub(crate) fn rounding(a: &Matrix) -> f64 {
     a.rows().max(a.columns()) as f64 * f64::EPSILON
 }

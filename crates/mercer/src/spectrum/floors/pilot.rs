@@ -8,11 +8,11 @@ use crate::linalg::{Matrix, eigen};
 use crate::relation::{Law, Relation, ask_block};
 use crate::rows::Features;
 use crate::seed::Seed;
-use crate::spectrum::Energy;
 use crate::spectrum::floors::parts::{Parts, mean_square, not_finite, rounding};
+use crate::spectrum::{Energy, diagnosis};
 
-/// Minus the negative part of a symmetric relation, extended from a pilot sample (Nystrom): `P(x, y) = <a(x), a(y)>` with
-/// `a_i(x) = sum_j S(x, z_j) U_ji / sqrt(|L_i|)` for the negative eigenpairs `(L_i, U_i)` of `S(z, z)`.
+/// Minus the negative part of a symmetric relation, extended from a pilot sample (Nystrom): `P(x, y) = <a(x), a(y)>`
+/// with `a_i(x) = sum_j S(x, z_j) U_ji / sqrt(|L_i|)` for the negative eigenpairs `(L_i, U_i)` of `S(z, z)`.
 pub(crate) struct NegativePart {
     items: Features,
     /// Columns `U_i / sqrt(|L_i|)`; none: the relation has no negative part.
@@ -55,8 +55,7 @@ pub(crate) struct Pilot {
 
 impl Pilot {
     pub(crate) fn two_sets() -> Self {
-        let class = (Class::Asymmetric, "queries and keys are different sets".into());
-        Pilot { energy: None, class, antisymmetric: false, two_sets: true, negative: None }
+        Pilot { energy: None, class: diagnosis::two_sets(), antisymmetric: false, two_sets: true, negative: None }
     }
 
     pub(crate) fn new(relation: &dyn Relation, law: &Law<'_>, n: usize, dims: &[usize], seed: Seed) -> Result<Self> {
@@ -64,7 +63,7 @@ impl Pilot {
         let (items, x, y) = (law.draw(n, &mut stream)?, law.draw(n, &mut stream)?, law.draw(n, &mut stream)?);
         let blocks =
             (0..relation.components()).map(|l| ask_block(relation, l, &items, &items)).collect::<Result<Vec<_>>>()?;
-        let (energy, class) = diagnosis(&blocks, dims.iter().copied().max().unwrap_or(1));
+        let (energy, class) = diagnosis::shares(&blocks, dims.iter().copied().max().unwrap_or(1));
         let antisymmetric = blocks.iter().any(is_antisymmetric);
         let mut pilot = Pilot { energy, class, antisymmetric, two_sets: false, negative: None };
         let negative = blocks
@@ -79,8 +78,8 @@ impl Pilot {
         Ok(pilot)
     }
 
-    /// How many negative coordinates give the largest tails on a second pilot block: those that are mostly sampling error
-    /// would lower it.
+    /// How many negative coordinates give the largest tails on a second pilot block: those that are mostly sampling
+    /// error would lower it.
     fn choose_rank(
         &self,
         relation: &dyn Relation,
@@ -114,8 +113,8 @@ impl Pilot {
         Ok(part.leading(if helps { ranks[best] } else { 0 }))
     }
 
-    /// The classes with a statistic of their own; a class without one has the bound of the next wider class, which costs no
-    /// confidence.
+    /// The classes with a statistic of their own; a class without one has the bound of the next wider class, which
+    /// costs no confidence.
     pub(crate) fn stated(&self) -> Vec<Class> {
         let mut classes = vec![Class::Asymmetric];
         if self.antisymmetric && !self.two_sets {
@@ -135,8 +134,8 @@ fn is_antisymmetric(block: &Matrix) -> bool {
     mean_square(&part).sqrt() > rounding(block) * mean_square(block).sqrt()
 }
 
-/// Columns `U_i / sqrt(|L_i|)` of the eigenpairs of the block's symmetric part that are negative beyond rounding, the most
-/// negative first.
+/// Columns `U_i / sqrt(|L_i|)` of the eigenpairs of the block's symmetric part that are negative beyond rounding, the
+/// most negative first.
 fn negative_weights(block: &Matrix) -> Result<Matrix> {
     let n = block.rows();
     let symmetric = Matrix::from_fn(n, n, |i, j| 0.5 * (block[(i, j)] + block[(j, i)]));
@@ -148,11 +147,4 @@ fn negative_weights(block: &Matrix) -> Result<Matrix> {
         weights.column_mut(column).iter_mut().for_each(|w| *w /= values[i].abs().sqrt());
     }
     Ok(weights)
-}
-
-/// Energy of the component that needs the widest class, and that class.
-pub(crate) fn diagnosis(blocks: &[Matrix], dim: usize) -> (Option<Energy>, (Class, String)) {
-    let widest = blocks.iter().filter_map(|b| Energy::of_block(b, dim)).max_by_key(|e| e.class().0);
-    let class = widest.map_or((Class::Symmetric, "every value is zero".into()), |e| e.class());
-    (widest, class)
 }
