@@ -12,6 +12,7 @@ use serde::Serialize;
 
 pub use crate::spectrum::{Evidence, Norm};
 pub use features::FeatureNorms;
+pub(crate) use partition::{fewest_layers, grid_nodes, hat_layers, interpolation_reach};
 pub use partition::{interpolation_constant, partition};
 pub use random::{random_features, random_features_error};
 pub use spectral::{asymmetric, symmetric};

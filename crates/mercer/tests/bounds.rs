@@ -6,8 +6,9 @@ use std::f64::consts::PI;
 
 use common::cube;
 use mercer::bounds::{FeatureNorms, Norm, asymmetric, partition, random_features, random_features_error, symmetric};
+use mercer::construct::{Modulus, PartitionOptions, partition_size};
 use mercer::spectrum::{Anchors, Spectrum, sampled};
-use mercer::{Features, Kernel, Law, PointRelation, Relation, Seed};
+use mercer::{Cuboid, Features, Kernel, Law, PointRelation, Relation, Seed};
 
 const LINE: Law<'static> = Law::Cube { dim: 1 };
 const ERRORS: [f64; 4] = [0.3, 0.1, 0.03, 0.01];
@@ -121,12 +122,12 @@ fn drawn_error(kernel: &Kernel, dim: usize, units: usize, seed: u64, grid: &[Vec
 
 #[test]
 fn random_features_stay_below_their_bound() {
-    let square = Law::Cube { dim: 2 };
+    let (square, domain) = (Law::Cube { dim: 2 }, Cuboid::cube(2, -1.0, 1.0).unwrap());
     let grid: Vec<Vec<f64>> =
         (0..=40).flat_map(|i| (0..=20).map(move |j| vec![-2.0 + 0.1 * f64::from(i), 0.1 * f64::from(j)])).collect();
     for text in ["gaussian:1", "matern52:1", "matern12:1", "rational-quadratic:1,0.5"] {
         let kernel: Kernel = text.parse().unwrap();
-        let bound = random_features_error(&kernel, &square, 1000, 0.95).unwrap();
+        let bound = random_features_error(&kernel, &domain, 1000, 0.95).unwrap();
         let mut errors: Vec<f64> = (0..20).map(|seed| drawn_error(&kernel, 2, 1000, seed, &grid)).collect();
         errors.sort_by(f64::total_cmp);
         println!("{text}: 1000 units, bound {bound:.3}, median {:.3}, largest {:.3}", errors[10], errors[19]);
@@ -136,7 +137,7 @@ fn random_features_stay_below_their_bound() {
         assert!((units.neurons / 1000.0 - 1.0).abs() < 0.01, "{text}: {}", units.neurons);
     }
     let gaussian = Kernel::gaussian(1.0).unwrap();
-    let error = random_features_error(&gaussian, &square, 1000, 0.95).unwrap();
+    let error = random_features_error(&gaussian, &domain, 1000, 0.95).unwrap();
     assert!(error < 0.32, "{error}");
     let bound = random_features(&gaussian, &square, 0.1, Norm::Sup, 0.95).unwrap();
     assert!(bound.part("grid argument") < bound.part("published formula"));
@@ -170,11 +171,41 @@ fn mean_square_of_random_features() {
 
 #[test]
 fn partition_counts() {
-    let nodes = |dim, eps| partition((1.0, 1.0), dim, 1.0, eps, |_, _| 7.0).unwrap().dimension.unwrap();
-    assert_eq!((nodes(1, 0.1), nodes(2, 0.05), nodes(3, 0.05)), (11.0, 576.0, 17_576.0));
-    let huge = partition((1e3, 1e3), 4, 2.0, 1e-5, |cells, dim| 4.0 * cells.powi(dim as i32)).unwrap();
+    let nodes = |dim, eps| partition((1.0, 1.0), dim, 1.0, eps).unwrap().dimension.unwrap();
+    assert_eq!((nodes(1, 0.1), nodes(2, 0.05), nodes(3, 0.05)), (11.0, 900.0, 46_656.0));
+    let huge = partition((1e3, 1e3), 4, 2.0, 1e-5).unwrap();
     assert!(huge.valid && huge.neurons > 1e30, "{}", huge.neurons);
-    assert_eq!(partition((0.0, 0.0), 2, 2.0, 0.1, |_, _| 1.0).unwrap().dimension, Some(4.0));
+    assert_eq!(partition((0.0, 0.0), 2, 2.0, 0.1).unwrap().dimension, Some(4.0));
+    let high = partition((1.0, 1.0), 5, 1.0, 0.5).unwrap();
+    assert!(!high.valid && high.part("nodes a tower") == Some(6f64.powi(5)), "{high:?}");
+}
+
+/// The bound has one grid for both sides; the network that is built may take two, but never more than the bound.
+#[test]
+fn partition_counts_are_those_of_the_network() {
+    let (mut equal, mut cases) = (0, 0);
+    for dim in 1..=4 {
+        for step in 0..12 {
+            let (eps, side) = (0.9 / 1.13f64.powi(step) * (dim as f64).sqrt() / 2.0, 1.0 + 0.07 * f64::from(step));
+            let domain = Cuboid::cube(dim, 0.25, 0.25 + side).unwrap();
+            // Where the constants differ the cells do.
+            for constants in [(1.0, 1.0), (0.3, 1.2)] {
+                let bound = partition(constants, dim, side, eps).unwrap();
+                let modulus = Modulus::Lipschitz { query: constants.0, key: constants.1 };
+                let options = PartitionOptions { error: eps * (1.0 + 1e-4), ..PartitionOptions::default() };
+                let size = partition_size(&domain, &domain, modulus, &options).unwrap();
+                let (core, nodes) = (size.query_nodes * size.key_nodes, bound.dimension.unwrap());
+                assert!(core as f64 <= nodes * nodes, "{dim} {eps} {constants:?}: {size:?} above {bound:?}");
+                if size.query_nodes == size.key_nodes {
+                    assert_eq!((size.query_nodes as f64, size.neurons as f64), (nodes, bound.neurons), "{dim} {eps}");
+                    equal += 1;
+                }
+                cases += 1;
+            }
+        }
+    }
+    println!("{equal} of {cases} networks have equal grids");
+    assert!(equal >= 20, "{equal} of {cases}");
 }
 
 #[test]
@@ -191,11 +222,12 @@ fn what_does_not_apply_says_so() {
     assert!(symmetric(&found, &norms, None, &LINE, nan, Norm::Rms).is_err());
     assert!(random_features(&kernel, &LINE, 0.0, Norm::Rms, 0.9).is_err());
     assert!(random_features(&kernel, &LINE, 0.1, Norm::Sup, 1.0).is_err());
-    assert!(random_features_error(&kernel, &LINE, 1, 0.9).is_err());
-    assert!(
-        partition((1.0, 1.0), 0, 1.0, 0.1, |_, _| 1.0).is_err()
-            && partition((nan, 1.0), 1, 1.0, 0.1, |_, _| 1.0).is_err()
-    );
+    let line = Cuboid::cube(1, -1.0, 1.0).unwrap();
+    assert!(random_features_error(&kernel, &line, 1, 0.9).is_err());
+    assert!(random_features_error(&Kernel::tanimoto(), &line, 10, 0.9).is_err());
+    let none = Cuboid { low: vec![1.0], high: vec![0.0] };
+    assert!(random_features_error(&kernel, &none, 10, 0.9).is_err());
+    assert!(partition((1.0, 1.0), 0, 1.0, 0.1).is_err() && partition((nan, 1.0), 1, 1.0, 0.1).is_err());
     assert!(FeatureNorms::given(&[]).is_err() && FeatureNorms::given(&[nan]).is_err());
     assert!(FeatureNorms::of_kernel(&kernel, &found, 0, Seed(0)).is_err());
     let signed = PointRelation(|x: &[f32], y: &[f32]| -f64::from((x[0] - y[0]).abs()));

@@ -4,11 +4,13 @@ mod common;
 
 use common::{cube, stream, values};
 use mercer::construct::{
-    Construction, Domain, Evidence, Modulus, Norm, PartitionOptions, measure, nystrom, partition, partition_size,
+    Construction, Evidence, Modulus, Norm, PartitionOptions, measure, nystrom, partition, partition_size,
     random_features, residual, spectral_network,
 };
 use mercer::index::Exact;
-use mercer::{Activation, Class, ErrorKind, Features, Kernel, Law, Model, PointRelation, Record, Relation, Seed};
+use mercer::{
+    Activation, Class, Cuboid, ErrorKind, Features, Kernel, Law, Model, PointRelation, Record, Relation, Seed,
+};
 
 fn distance(x: &[f32], y: &[f32]) -> f64 {
     x.iter().zip(y).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum::<f64>().sqrt()
@@ -62,7 +64,7 @@ fn below(construction: &Construction, relation: &dyn Relation, x: &Features, y: 
 #[test]
 fn partition_networks_keep_their_guarantee_in_one_and_two_columns() {
     for (dim, points) in [(1, 701), (2, 53)] {
-        let domain = Domain::cube(dim, 0.0, 1.0).unwrap();
+        let domain = Cuboid::cube(dim, 0.0, 1.0).unwrap();
         let grid = domain.grid(points).unwrap();
         for (name, relation) in lipschitz() {
             for error in [0.2, 0.1, 0.05] {
@@ -80,7 +82,7 @@ fn partition_networks_keep_their_guarantee_in_one_and_two_columns() {
 fn partition_networks_keep_their_guarantee_in_three_and_four_columns() {
     let cases = [(3, 0.2, 11), (4, 1.0, 6)];
     for (dim, error, points) in cases {
-        let domain = Domain::cube(dim, 0.0, 1.0).unwrap();
+        let domain = Cuboid::cube(dim, 0.0, 1.0).unwrap();
         let grid = domain.grid(points).unwrap();
         let relation = PointRelation(distance);
         let options = PartitionOptions { error, ..PartitionOptions::default() };
@@ -95,10 +97,10 @@ fn partition_networks_keep_their_guarantee_in_three_and_four_columns() {
 #[test]
 fn the_constant_of_the_guarantee_is_reached() {
     for dim in 1..=4usize {
-        let domain = Domain::cube(dim, 0.0, 1.0).unwrap();
+        let domain = Cuboid::cube(dim, 0.0, 1.0).unwrap();
         let middle = vec![0.5f32; dim];
         let relation = PointRelation(|x: &[f32], _: &[f32]| distance(x, &middle));
-        let line = Domain::cube(1, 0.0, 1.0).unwrap();
+        let line = Cuboid::cube(1, 0.0, 1.0).unwrap();
         let options = PartitionOptions { error: 0.6 * (dim as f64).sqrt(), ..PartitionOptions::default() };
         let modulus = Modulus::Lipschitz { query: 1.0, key: 0.0 };
         let network = partition(&relation, &domain, &line, modulus, &options).unwrap();
@@ -111,8 +113,8 @@ fn the_constant_of_the_guarantee_is_reached() {
 
 #[test]
 fn boxes_and_columns_may_differ_and_affine_relations_are_exact() {
-    let queries = Domain::new(vec![-3.0, 10.0], vec![1.0, 11.5]).unwrap();
-    let keys = Domain::new(vec![-0.7], vec![5.3]).unwrap();
+    let queries = Cuboid::new(vec![-3.0, 10.0], vec![1.0, 11.5]).unwrap();
+    let keys = Cuboid::new(vec![-0.7], vec![5.3]).unwrap();
     let (x, y) = (queries.grid(61).unwrap(), keys.grid(401).unwrap());
     // Slopes: |(1, -2)| cos.. <= sqrt(5) in x, at most 1 in y.
     let asymmetric =
@@ -130,7 +132,7 @@ fn boxes_and_columns_may_differ_and_affine_relations_are_exact() {
 
 #[test]
 fn fine_grids_of_one_column_stay_within_their_error() {
-    let unit = Domain::cube(1, 0.0, 1.0).unwrap();
+    let unit = Cuboid::cube(1, 0.0, 1.0).unwrap();
     let relation = PointRelation(distance);
     let grid = unit.grid(3001).unwrap();
     let mut layers = Vec::new();
@@ -147,7 +149,7 @@ fn fine_grids_of_one_column_stay_within_their_error() {
 
 #[test]
 fn a_square_root_is_learned_by_its_modulus() {
-    let unit = Domain::cube(1, 0.0, 1.0).unwrap();
+    let unit = Cuboid::cube(1, 0.0, 1.0).unwrap();
     let relation = PointRelation(|x: &[f32], y: &[f32]| distance(x, y).sqrt());
     let modulus = Modulus::Concave { query: &f64::sqrt, key: &f64::sqrt };
     let options = PartitionOptions { error: 0.2, ..PartitionOptions::default() };
@@ -158,7 +160,7 @@ fn a_square_root_is_learned_by_its_modulus() {
 
 #[test]
 fn truncated_cores_keep_the_guarantee_with_fewer_dimensions() {
-    let domain = Domain::cube(2, 0.0, 1.0).unwrap();
+    let domain = Cuboid::cube(2, 0.0, 1.0).unwrap();
     let grid = domain.grid(41).unwrap();
     let smooth = PointRelation(|x: &[f32], y: &[f32]| (-0.5 * distance(x, y).powi(2)).exp());
     let options = PartitionOptions { error: 0.1, rank_error: Some(0.01), ..PartitionOptions::default() };
@@ -169,7 +171,7 @@ fn truncated_cores_keep_the_guarantee_with_fewer_dimensions() {
     below(&network, &smooth, &grid, &grid, "truncated");
     // Separable to rank 2.
     let cosine = PointRelation(|x: &[f32], y: &[f32]| (f64::from(x[0]) - f64::from(y[0])).cos());
-    let line = Domain::cube(1, 0.0, 1.0).unwrap();
+    let line = Cuboid::cube(1, 0.0, 1.0).unwrap();
     let options = PartitionOptions { error: 0.05, rank_error: Some(1e-5), ..PartitionOptions::default() };
     let network = partition(&cosine, &line, &line, ONE, &options).unwrap();
     assert_eq!(network.dimension, 2);
@@ -180,7 +182,7 @@ fn truncated_cores_keep_the_guarantee_with_fewer_dimensions() {
 fn what_does_not_fit_is_refused_with_its_size() {
     let relation = PointRelation(|_: &[f32], _: &[f32]| -> f64 { panic!("the relation was asked") });
     let refused = |dim: usize, modulus: Modulus<'_>, options: PartitionOptions| {
-        let domain = Domain::cube(dim, 0.0, 1.0).unwrap();
+        let domain = Cuboid::cube(dim, 0.0, 1.0).unwrap();
         partition(&relation, &domain, &domain, modulus, &options).unwrap_err()
     };
     let options = PartitionOptions { error: 0.05, ..PartitionOptions::default() };
@@ -208,13 +210,21 @@ fn what_does_not_fit_is_refused_with_its_size() {
     assert!(
         refused(1, Modulus::Concave { query: &|_| f64::NAN, key: &|t| t }, options).to_string().contains("modulus")
     );
-    for (low, high) in
-        [(vec![], vec![]), (vec![0.0], vec![1.0, 2.0]), (vec![1.0], vec![1.0]), (vec![0.0], vec![f64::NAN])]
-    {
-        assert!(Domain::new(low, high).is_err());
+    // Boxes that are none, or flat, or beyond what f32 holds; their fields are public.
+    for (low, high, no_grid) in [
+        (vec![], vec![], true),
+        (vec![0.0], vec![1.0, 2.0], true),
+        (vec![0.0], vec![f64::NAN], true),
+        (vec![0.0], vec![1e39], true),
+        (vec![1.0], vec![1.0], false),
+        (vec![1.0], vec![1.0 + 1e-12], false),
+    ] {
+        let domain = Cuboid { low, high };
+        assert!(partition(&relation, &domain, &domain, ONE, &options).is_err(), "{domain:?}");
+        assert_eq!(domain.grid(2).is_err(), no_grid, "{domain:?}");
     }
     let nan = PointRelation(|_: &[f32], _: &[f32]| f64::NAN);
-    let unit = Domain::cube(1, 0.0, 1.0).unwrap();
+    let unit = Cuboid::cube(1, 0.0, 1.0).unwrap();
     assert!(partition(&nan, &unit, &unit, ONE, &options).is_err());
 }
 
@@ -222,7 +232,7 @@ fn what_does_not_fit_is_refused_with_its_size() {
 fn the_size_is_known_before_the_network_is_built() {
     let relation = PointRelation(|x: &[f32], y: &[f32]| 0.01 * (norm(x) - norm(y)));
     for (dx, dy, error) in [(1, 1, 0.11), (2, 1, 0.17), (1, 3, 0.41), (2, 2, 0.23), (4, 1, 0.9), (3, 2, 0.53)] {
-        let (queries, keys) = (Domain::cube(dx, -0.5, 0.6).unwrap(), Domain::cube(dy, 0.1, 1.0).unwrap());
+        let (queries, keys) = (Cuboid::cube(dx, -0.5, 0.6).unwrap(), Cuboid::cube(dy, 0.1, 1.0).unwrap());
         let options = PartitionOptions { error, ..PartitionOptions::default() };
         let size = partition_size(&queries, &keys, ONE, &options).unwrap();
         let network = partition(&relation, &queries, &keys, ONE, &options).unwrap();
@@ -248,7 +258,7 @@ fn random_features_keep_their_guarantee() {
         ("matern12:1", 2, 1000),
     ] {
         let kernel: Kernel = text.parse().unwrap();
-        let domain = Domain::cube(dim, -1.0, 1.0).unwrap();
+        let domain = Cuboid::cube(dim, -1.0, 1.0).unwrap();
         let grid = domain.grid(if dim == 1 { 401 } else { 21 }).unwrap();
         for seed in 0..5 {
             let network = random_features(&kernel, &domain, features, 0.95, Seed(seed)).unwrap();
@@ -271,7 +281,7 @@ fn random_features_keep_their_guarantee() {
 fn random_features_err_by_the_mean_square_that_theory_gives() {
     // E err^2 = (2 / m) Var cos(w t) = (1 + k(2 t) - 2 k(t)^2) / m.
     let (kernel, m) = (Kernel::gaussian(0.6).unwrap(), 64);
-    let domain = Domain::cube(1, 0.0, 1.0).unwrap();
+    let domain = Cuboid::cube(1, 0.0, 1.0).unwrap();
     let (x, y) = (Features::dense(vec![0.1], 1).unwrap(), Features::dense(vec![0.8], 1).unwrap());
     let double = Features::dense(vec![1.5], 1).unwrap();
     let (k, twice) = (values(&kernel, 0, &x, &y)[0], values(&kernel, 0, &x, &double)[0]);
@@ -288,7 +298,7 @@ fn random_features_err_by_the_mean_square_that_theory_gives() {
 
 #[test]
 fn random_features_refuse_what_they_cannot_do() {
-    let unit = Domain::cube(1, 0.0, 1.0).unwrap();
+    let unit = Cuboid::cube(1, 0.0, 1.0).unwrap();
     let gaussian = Kernel::gaussian(1.0).unwrap();
     for kernel in [Kernel::tanimoto(), Kernel::negative_distance(), Kernel::polynomial(2, 1.0).unwrap()] {
         assert!(matches!(
@@ -302,7 +312,7 @@ fn random_features_refuse_what_they_cannot_do() {
     for confidence in [0.0, 1.0, f64::NAN] {
         assert!(random_features(&gaussian, &unit, 10, confidence, Seed(0)).is_err());
     }
-    let far = Domain::new(vec![1e9], vec![1.1e9]).unwrap();
+    let far = Cuboid::new(vec![1e9], vec![1.1e9]).unwrap();
     assert!(matches!(random_features(&gaussian, &far, 10, 0.9, Seed(0)).unwrap_err().kind(), ErrorKind::Data { .. }));
 }
 
@@ -393,7 +403,7 @@ fn spectral_networks_err_as_they_were_measured() {
 
 #[test]
 fn explicit_networks_save_load_embed_truncate_and_search() {
-    let domain = Domain::cube(2, -1.0, 1.0).unwrap();
+    let domain = Cuboid::cube(2, -1.0, 1.0).unwrap();
     let relation = PointRelation(|x: &[f32], y: &[f32]| distance(x, y) - 0.5 * f64::from(x[0]));
     let options = PartitionOptions { error: 0.5, ..PartitionOptions::default() };
     let modulus = Modulus::Lipschitz { query: 1.5, key: 1.0 };
@@ -444,7 +454,7 @@ fn explicit_networks_save_load_embed_truncate_and_search() {
 
 #[test]
 fn the_same_seed_gives_the_same_bits_for_any_number_of_threads() {
-    let domain = Domain::cube(2, 0.0, 1.0).unwrap();
+    let domain = Cuboid::cube(2, 0.0, 1.0).unwrap();
     let make = || {
         let options = PartitionOptions { error: 0.3, rank_error: Some(0.05), ..PartitionOptions::default() };
         [

@@ -161,9 +161,9 @@ const NEGLIGIBLE: f64 = 0.01;
 /// Cost: a round of 128 tiles of about 4000 pairs each takes about 0.1 s on two cores; in 1 + 1 dimensions a few rounds suffice.
 ///
 /// ```
-/// use mercer::certify::sup::{Budget, Domain, certify};
+/// use mercer::certify::sup::{Budget, certify};
 /// use mercer::fit::{Dimension, Law, Options, Silent, spectral};
-/// use mercer::Kernel;
+/// use mercer::{Domain, Kernel};
 ///
 /// let kernel = Kernel::gaussian(1.0)?;
 /// let options = Options { dimension: Dimension::Fixed(3), units: Some(16), ..Options::default() };
