@@ -42,7 +42,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::certify::matching::Graph;
 use crate::error::{Error, ErrorKind, Result};
-use crate::evaluate::Population;
+use crate::evaluate::{Measure, Population};
 use crate::spectrum::Evidence;
 
 /// Shares that a user asks for in turn.
@@ -350,6 +350,11 @@ impl Sample {
             predicted,
             value,
         }
+    }
+
+    /// The smallest error that this share of the pairs does not exceed.
+    fn quantile(&self, share: f64) -> f64 {
+        Measure::Quantile(share).of(self.errors.iter().copied())
     }
 
     fn rms(&self) -> f64 {

@@ -6,7 +6,6 @@ use std::f64::consts::PI;
 
 use common::cube;
 use mercer::bounds::{FeatureNorms, Norm, asymmetric, partition, random_features, random_features_error, symmetric};
-use mercer::construct::{Modulus, PartitionOptions, partition_size};
 use mercer::spectrum::{Anchors, Spectrum, sampled};
 use mercer::{Cuboid, Features, Kernel, Law, PointRelation, Relation, Seed};
 
@@ -178,34 +177,6 @@ fn partition_counts() {
     assert_eq!(partition((0.0, 0.0), 2, 2.0, 0.1).unwrap().dimension, Some(4.0));
     let high = partition((1.0, 1.0), 5, 1.0, 0.5).unwrap();
     assert!(!high.valid && high.part("nodes a tower") == Some(6f64.powi(5)), "{high:?}");
-}
-
-/// The bound has one grid for both sides; the network that is built may take two, but never more than the bound.
-#[test]
-fn partition_counts_are_those_of_the_network() {
-    let (mut equal, mut cases) = (0, 0);
-    for dim in 1..=4 {
-        for step in 0..12 {
-            let (eps, side) = (0.9 / 1.13f64.powi(step) * (dim as f64).sqrt() / 2.0, 1.0 + 0.07 * f64::from(step));
-            let domain = Cuboid::cube(dim, 0.25, 0.25 + side).unwrap();
-            // Where the constants differ the cells do.
-            for constants in [(1.0, 1.0), (0.3, 1.2)] {
-                let bound = partition(constants, dim, side, eps).unwrap();
-                let modulus = Modulus::Lipschitz { query: constants.0, key: constants.1 };
-                let options = PartitionOptions { error: eps * (1.0 + 1e-4), ..PartitionOptions::default() };
-                let size = partition_size(&domain, &domain, modulus, &options).unwrap();
-                let (core, nodes) = (size.query_nodes * size.key_nodes, bound.dimension.unwrap());
-                assert!(core as f64 <= nodes * nodes, "{dim} {eps} {constants:?}: {size:?} above {bound:?}");
-                if size.query_nodes == size.key_nodes {
-                    assert_eq!((size.query_nodes as f64, size.neurons as f64), (nodes, bound.neurons), "{dim} {eps}");
-                    equal += 1;
-                }
-                cases += 1;
-            }
-        }
-    }
-    println!("{equal} of {cases} networks have equal grids");
-    assert!(equal >= 20, "{equal} of {cases}");
 }
 
 #[test]

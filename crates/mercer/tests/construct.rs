@@ -296,6 +296,39 @@ fn random_features_err_by_the_mean_square_that_theory_gives() {
     assert!((mean / expected - 1.0).abs() < 5.0 * (2.0 / n as f64).sqrt(), "{mean:e} against {expected:e}");
 }
 
+/// A small box is certified more sharply than a large one of the same columns, wherever it lies, and still with right.
+#[test]
+fn guarantees_of_random_features_follow_the_box() {
+    let kernel = Kernel::gaussian(1.0).unwrap();
+    let guarantee = |low: f64, high: f64| {
+        let domain = Cuboid::cube(2, low, high).unwrap();
+        let grid = domain.grid(15).unwrap();
+        let network = random_features(&kernel, &domain, 1000, 0.95, Seed(2)).unwrap();
+        below(&network, &kernel, &grid, &grid, &format!("{low} to {high}"));
+        network.guarantee
+    };
+    let guarantees = [(0.0, 0.1), (0.0, 1.0), (-1.0, 1.0), (-4.0, 4.0)].map(|(low, high)| guarantee(low, high));
+    assert!(guarantees.windows(2).all(|pair| pair[0] < pair[1]), "{guarantees:?}");
+    // The published formula alone gives .63 on [-1, 1]^2.
+    let proven =
+        mercer::bounds::random_features_error(&kernel, &Cuboid::cube(2, -1.0, 1.0).unwrap(), 1000, 0.95).unwrap();
+    assert!((guarantees[2] - proven).abs() < 1e-4 && proven < 0.32, "{guarantees:?}, {proven}");
+    // Far from the origin only the rounding of the phases grows, until f32 holds none of them.
+    let far = guarantee(100.0, 101.0);
+    assert!(far > guarantees[1] && far < guarantees[1] + 1e-3, "{far} {guarantees:?}");
+    let network = random_features(&kernel, &Cuboid::cube(2, 5e4, 5.0001e4).unwrap(), 1000, 0.95, Seed(2));
+    assert!(network.is_err() || network.is_ok_and(|n| n.guarantee >= 2.0));
+    // Few features: nothing beyond the size of the values.
+    let few = random_features(&kernel, &Cuboid::cube(2, -1.0, 1.0).unwrap(), 2, 0.95, Seed(2)).unwrap();
+    assert!(few.guarantee >= 2.0 && few.guarantee < 2.001);
+    let few = random_features(&Kernel::matern12(1.0).unwrap(), &Cuboid::cube(2, -1.0, 1.0).unwrap(), 2, 0.95, Seed(2));
+    assert!(few.unwrap().guarantee < 2.001);
+    // A box of one point: the kernel is 1 there, and so is the network.
+    let point = Cuboid::cube(1, 0.5, 0.5).unwrap();
+    let network = random_features(&kernel, &point, 10, 0.95, Seed(2)).unwrap();
+    below(&network, &kernel, &point.grid(2).unwrap(), &point.grid(2).unwrap(), "a point");
+}
+
 #[test]
 fn random_features_refuse_what_they_cannot_do() {
     let unit = Cuboid::cube(1, 0.0, 1.0).unwrap();

@@ -11,7 +11,7 @@
 //!   `2 W`, while the mean of `s`, given that, is off by `b = 2 p / (1 - p)`, `p = P(|w| > W)`, and the variance by `5 b / 2` at
 //!   most. The second needs no second moment.
 
-use crate::bounds::{Bound, check_error, law_dim};
+use crate::bounds::{Bound, check_error, covering_ln};
 use crate::error::{Error, Result};
 use crate::relation::{Cuboid, Kernel, Law, SpectralMeasure};
 use crate::spectrum::{Evidence, Norm};
@@ -42,7 +42,7 @@ pub fn random_features(kernel: &Kernel, law: &Law<'_>, eps: f64, norm: Norm, con
     check_error(eps)?;
     check_confidence(confidence)?;
     let (name, delta) = ("random features", 1.0 - confidence);
-    let Some(measure) = kernel.spectral_measure(law_dim(law)) else {
+    let Some(measure) = kernel.spectral_measure(law.dim()) else {
         let why = "it needs a shift-invariant positive kernel with k(x, x) = 1";
         return Ok(Bound::invalid(name, eps, norm, why));
     };
@@ -153,8 +153,7 @@ fn on_box(measure: &SpectralMeasure, widths: &[f64], eps: f64, delta: f64, share
             continue;
         }
         // Cells of the differences whose half-diagonal is share eps / lipschitz; s - k is even, so half of them.
-        let reach = share * eps / (lipschitz * (widths.len() as f64).sqrt());
-        let cells_ln: f64 = widths.iter().map(|width| (width / reach).ceil().max(1.0).ln()).sum();
+        let cells_ln = covering_ln(widths.iter().map(|width| 2.0 * width), share * eps / lipschitz);
         let points_ln = cells_ln - 2f64.ln() + (-cells_ln).exp();
         let next = ((4.0 / delta).ln() + points_ln.max(0.0)) / exponent(left, VARIANCE + 2.5 * bias);
         if (next - count).abs() <= 1e-9 * count {

@@ -46,7 +46,7 @@ fn tolerance(sample: &Sample, request: &Request) -> Statement {
         method,
         exact: true,
         confidence: request.confidence,
-        measured: Some(sorted[((request.share * n as f64).ceil() as usize).clamp(1, sorted.len()) - 1]),
+        measured: Some(sample.quantile(request.share)),
         lower: None,
         upper: rank.map(|k| sorted[k as usize - 1]),
         effective_pairs: n as f64,

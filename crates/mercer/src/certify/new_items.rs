@@ -62,13 +62,6 @@ impl Setting<'_> {
         }
     }
 
-    fn measured_quantile(&self) -> Option<f64> {
-        let mut sorted = self.sample.errors.clone();
-        sorted.sort_by(f64::total_cmp);
-        let rank = (self.request.share * sorted.len() as f64).ceil() as usize;
-        sorted.get(rank.clamp(1, sorted.len()) - 1).copied()
-    }
-
     fn matched_tolerance(&self) -> Statement {
         let (share, delta) = (self.request.share, self.delta());
         let bound = |choice: &[u32], delta: f64| {
@@ -87,7 +80,7 @@ impl Setting<'_> {
         };
         let needed = |share| Some(binomial_pairs_needed(share, delta));
         Statement {
-            measured: self.measured_quantile(),
+            measured: Some(self.sample.quantile(share)),
             upper,
             needed: needed(share),
             sharper: next_share(share, largest.len() as u64, needed),
@@ -103,7 +96,7 @@ impl Setting<'_> {
         let needed = |share| Some(binomial_pairs_needed(share, delta));
         let sharper = next_share(share, effective as u64, needed);
         Statement {
-            measured: self.measured_quantile(),
+            measured: Some(self.sample.quantile(share)),
             upper: found.and_then(|f| f.0),
             needed: needed(share),
             sharper: sharper.map(|s| Sharper { evidence: Evidence::Estimated, ..s }),

@@ -275,7 +275,8 @@ impl<'a> Task<'a> {
 /// let field = Cuboid::cube(2, 0.0, 1.0)?;
 /// let options = PartitionOptions { error: 0.05, ..PartitionOptions::default() };
 /// let size = partition_size(&field, &field, Modulus::Lipschitz { query: 1.0, key: 1.0 }, &options)?;
-/// assert_eq!((size.query_nodes, size.key_nodes), (900, 900));
+/// // Two grids of 900 nodes reach the error, too, with more parameters.
+/// assert_eq!((size.query_nodes, size.key_nodes), (784, 961));
 /// # Ok::<(), mercer::Error>(())
 /// ```
 pub fn partition_size(
@@ -494,4 +495,37 @@ fn shared_tower(grid: &Grid, values: &Matrix) -> Result<Built> {
     let total = errors.iter().sum();
     let output = Layer::new(weights, bias, Activation::Identity)?;
     Ok(Built { tower: Tower::new(vec![hidden, output])?, largest, errors, total })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bounds;
+
+    /// The bound takes one number of cells for both sides; the network takes the cheapest grids, never more than the bound.
+    #[test]
+    fn the_bound_counts_the_network_on_its_grid() {
+        let (mut the_same, mut cases) = (0, 0);
+        for dim in 1..=4 {
+            for step in 0..12 {
+                let error = 0.45 * (dim as f64).sqrt() / 1.13f64.powi(step);
+                let side = 1.0 + 0.07 * f64::from(step);
+                let domain = Cuboid::cube(dim, 0.25, 0.25 + side).unwrap();
+                for (query, key) in [(1.0, 1.0), (0.3, 1.2)] {
+                    let bound = bounds::partition((query, key), dim, side, error).unwrap();
+                    let cells = vec![bound.part("cells a coordinate").unwrap(); dim];
+                    let own = size(&cells, &cells, Shape::Shared, false);
+                    assert_eq!((own.query_nodes as f64, own.neurons as f64), (bound.dimension.unwrap(), bound.neurons));
+                    // What f32 adds to the steps is far below the margin.
+                    let options = PartitionOptions { error: error * 1.0001, ..PartitionOptions::default() };
+                    let found = partition_size(&domain, &domain, Modulus::Lipschitz { query, key }, &options).unwrap();
+                    assert!(found.parameters <= own.parameters, "{dim} {error}: {found:?} above {own:?}");
+                    the_same += usize::from(found == own);
+                    cases += 1;
+                }
+            }
+        }
+        println!("{the_same} of {cases} networks have the grids of the bound");
+        assert!(the_same >= 10, "{the_same} of {cases}");
+    }
 }

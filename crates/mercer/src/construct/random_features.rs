@@ -121,8 +121,7 @@ fn over_the_draw(features: usize) -> String {
 fn largest(kernel: &Kernel, domain: &Cuboid, features: usize, confidence: f64, again: f64) -> Result<Guarantee> {
     let needed = confidence + (features / 2) as f64 * again;
     let error = if needed < 1.0 { random_features_error(kernel, domain, features, needed)? } else { 2.0 };
-    let known =
-        if error < 2.0 { "a grid and Bernstein's inequality" } else { "values in [-1, 1], too few features for more" };
+    let known = if error < 2.0 { "a net argument" } else { "values in [-1, 1], too few features for more" };
     let assumptions = format!("for every pair in the box by {known}, {}", over_the_draw(features));
     Ok(Guarantee { norm: Norm::Sup, error, confidence, evidence: Evidence::Proven, assumptions })
 }
@@ -130,7 +129,7 @@ fn largest(kernel: &Kernel, domain: &Cuboid, features: usize, confidence: f64, a
 /// The bound on the root mean square error of `matern12`.
 fn mean_square(features: usize, confidence: f64, again: f64) -> Guarantee {
     let draws = 1.0 + 5.0 * again + 2.0 * (1.0 - confidence).recip().ln().sqrt();
-    let error = draws / (features as f64).sqrt() + 2.0 * again;
+    let error = (draws / (features as f64).sqrt() + 2.0 * again).min(2.0);
     let assumptions = format!("for any law of pairs in the box, {}", over_the_draw(features));
     Guarantee { norm: Norm::Rms, error, confidence, evidence: Evidence::Proven, assumptions }
 }
