@@ -13,12 +13,12 @@ use serde::Serialize;
 
 pub use crate::spectrum::{Evidence, Norm};
 pub use features::FeatureNorms;
+pub(crate) use partition::{fewest_layers, grid_nodes, hat_layers, interpolation_reach};
 pub use partition::{interpolation_constant, partition};
 pub use random::{random_features, random_features_error};
 pub use spectral::{asymmetric, symmetric};
 
 use crate::error::{Error, Result};
-use crate::relation::Law;
 
 /// A number of hidden units that suffices.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -80,18 +80,8 @@ fn check_error(eps: f64) -> Result<()> {
     Err(Error::parameter("target error", "a positive number", eps))
 }
 
-/// Number of balls of radius `radius` that cover the domain of `law`: the cube `[-1, 1]^d` by a grid whose cells have
-/// that half-diagonal; given items by themselves.
-fn covering(law: &Law<'_>, radius: f64) -> f64 {
-    match law {
-        Law::Cube { dim } => ((*dim as f64).sqrt() / radius).ceil().max(1.0).powi(*dim as i32),
-        Law::Items(items) => items.len() as f64,
-    }
-}
-
-fn law_dim(law: &Law<'_>) -> usize {
-    match law {
-        Law::Cube { dim } => *dim,
-        Law::Items(items) => items.dim(),
-    }
+/// `ln` of a number of balls of radius `radius` that cover a box with these edges: a grid whose cells have that half-diagonal.
+fn covering_ln(widths: impl ExactSizeIterator<Item = f64>, radius: f64) -> f64 {
+    let edge = 2.0 * radius / (widths.len() as f64).sqrt();
+    widths.map(|width| (width / edge).ceil().max(1.0).ln()).sum()
 }

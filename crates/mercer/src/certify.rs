@@ -47,7 +47,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::certify::matching::Graph;
 use crate::error::{Error, ErrorKind, Result};
-use crate::evaluate::Population;
+use crate::evaluate::{Measure, Population};
+use crate::spectrum::Evidence;
 
 /// Shares that a user asks for in turn.
 const SHARES: [f64; 4] = [0.9, 0.95, 0.99, 0.999];
@@ -134,16 +135,6 @@ pub enum Method {
     Projection,
 }
 
-/// What a number rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Basis {
-    /// It follows from the assumptions.
-    Proven,
-    /// It is extrapolated.
-    Estimated,
-}
-
 /// How many pairs a sharper statement would need.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sharper {
@@ -151,8 +142,8 @@ pub struct Sharper {
     pub statement: String,
     /// Pairs, or disjoint pairs or comparisons, whichever the method counts.
     pub pairs: u64,
-    /// What the number rests on.
-    pub basis: Basis,
+    /// How the number is known.
+    pub evidence: Evidence,
 }
 
 /// One bound with all that is needed to read it.
@@ -255,18 +246,18 @@ pub fn certify(held_out: HeldOut<'_>, population: Population, request: Request) 
     if kept.is_empty() {
         return Err(Error::data("every held-out pair joins an item with itself", "hold out pairs of two items"));
     }
-    let evidence = Evidence::new(&held_out, &kept);
-    request.check(&evidence)?;
+    let sample = Sample::new(&held_out, &kept);
+    request.check(&sample)?;
     let mut statements = if known {
-        known_items::statements(&evidence, &request)
+        known_items::statements(&sample, &request)
     } else {
-        new_items::statements(&evidence, &request, population)
+        new_items::statements(&sample, &request, population)
     };
     statements.sort_by_key(|statement| !statement.exact);
     Ok(Certificate {
         population,
         pairs: kept.len(),
-        items: evidence.graph.all_items(),
+        items: sample.graph.all_items(),
         self_pairs: held_out.x.len() - kept.len(),
         request,
         statements,
@@ -300,14 +291,14 @@ impl HeldOut<'_> {
 }
 
 impl Request {
-    fn check(&self, evidence: &Evidence) -> Result<()> {
+    fn check(&self, sample: &Sample) -> Result<()> {
         if !(self.share > 0.0 && self.share <= 1.0 - 1e-9) {
             return Err(Error::parameter("share", "above 0 and below 1 (at most 1 - 1e-9)", self.share));
         }
         if !(self.confidence >= 0.5 && self.confidence <= 1.0 - 1e-9) {
             return Err(Error::parameter("confidence", "at least .5 and below 1 (at most 1 - 1e-9)", self.confidence));
         }
-        let largest = evidence.errors.iter().copied().fold(0.0, f64::max);
+        let largest = sample.errors.iter().copied().fold(0.0, f64::max);
         if !largest.is_finite() {
             return Err(Error::data("an error of a held-out pair overflows", "scale the values down"));
         }
@@ -317,7 +308,7 @@ impl Request {
             let expected = format!("positive, finite and at least the largest error of the held-out pairs, {largest}");
             return Err(Error::parameter("range", expected, range));
         }
-        let pairs = evidence.errors.len();
+        let pairs = sample.errors.len();
         match self.pairs_in_all {
             Some(all) if all <= pairs as u64 || all > MOST_PAIRS => {
                 let expected = format!("more than the {pairs} held-out pairs, and at most 2^53");
@@ -328,8 +319,8 @@ impl Request {
     }
 }
 
-/// The held-out pairs as the statements need them.
-struct Evidence {
+/// The held-out pairs that count, as the statements need them.
+struct Sample {
     graph: Graph,
     errors: Vec<f64>,
     predicted: Vec<f64>,
@@ -354,12 +345,12 @@ impl Labels {
     }
 }
 
-impl Evidence {
-    fn new(held_out: &HeldOut<'_>, kept: &[usize]) -> Evidence {
+impl Sample {
+    fn new(held_out: &HeldOut<'_>, kept: &[usize]) -> Sample {
         let items = |list: &[u32]| -> Vec<u32> { kept.iter().map(|&p| list[p]).collect() };
         let numbers = |list: &[f64]| -> Vec<f64> { kept.iter().map(|&p| list[p]).collect() };
         let (predicted, value) = (numbers(held_out.predicted), numbers(held_out.value));
-        Evidence {
+        Sample {
             graph: Graph::new(&items(held_out.x), &items(held_out.y), held_out.shared),
             errors: predicted.iter().zip(&value).map(|(p, v)| (p - v).abs()).collect(),
             labels: Labels::of(&predicted, &value),
@@ -368,17 +359,15 @@ impl Evidence {
         }
     }
 
+    /// The smallest error that this share of the pairs does not exceed.
+    fn quantile(&self, share: f64) -> f64 {
+        Measure::Quantile(share).of(self.errors.iter().copied())
+    }
+
     fn rms(&self) -> f64 {
         let scale = self.errors.iter().copied().fold(0.0, f64::max).max(f64::MIN_POSITIVE);
         let sum: f64 = self.errors.iter().map(|e| (e / scale) * (e / scale)).sum();
         scale * (sum / self.errors.len() as f64).sqrt()
-    }
-
-    /// The smallest error that a share `q` of the held-out pairs does not exceed.
-    fn quantile(&self, q: f64) -> Option<f64> {
-        let sorted = sorted(&self.errors);
-        let rank = (q * sorted.len() as f64).ceil() as usize;
-        sorted.get(rank.clamp(1, sorted.len()) - 1).copied()
     }
 
     /// The root mean square error (1 if all errors are 0), and the squared errors over its square.
@@ -431,7 +420,7 @@ impl Evidence {
 fn next_share(share: f64, pairs: u64, needed: impl Fn(f64) -> Option<u64>) -> Option<Sharper> {
     SHARES.into_iter().filter(|s| *s > share).find_map(|next| {
         let needed = needed(next).filter(|needed| *needed > pairs)?;
-        Some(Sharper { statement: format!("tolerance of a share {next}"), pairs: needed, basis: Basis::Proven })
+        Some(Sharper { statement: format!("tolerance of a share {next}"), pairs: needed, evidence: Evidence::Proven })
     })
 }
 
@@ -440,7 +429,7 @@ fn half_as_wide(effective: f64) -> Option<Sharper> {
     (effective > 0.0).then(|| Sharper {
         statement: "an interval half as wide".into(),
         pairs: (4.0 * effective).ceil() as u64,
-        basis: Basis::Estimated,
+        evidence: Evidence::Estimated,
     })
 }
 

@@ -16,6 +16,7 @@ mod partition;
 mod random_features;
 mod spectral;
 
+pub use crate::spectrum::{Evidence, Norm};
 pub use nystrom::{nystrom, residual};
 pub use partition::{Modulus, PartitionOptions, PartitionSize, partition, partition_size};
 pub use random_features::random_features;
@@ -36,28 +37,6 @@ const UNIT: f64 = 0.5 * f32::EPSILON as f64;
 fn roundings(n: usize) -> f64 {
     let share = n as f64 * UNIT;
     if share < 0.5 { share / (1.0 - share) } else { f64::INFINITY }
-}
-
-/// How an error is measured over pairs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Norm {
-    /// The largest absolute error.
-    Sup,
-    /// The root mean square error.
-    Rms,
-}
-
-/// What a number rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Evidence {
-    /// A theorem, under the assumptions stated beside it.
-    Proven,
-    /// A theorem with constants that were estimated from samples.
-    Estimated,
-    /// Measured on pairs that were not used to make the model.
-    Measured,
 }
 
 /// An explicit network with its size and its guarantee.
@@ -121,94 +100,6 @@ pub fn neurons(encoder: &DualEncoder) -> usize {
     let towers = [Some(encoder.query()), (!encoder.is_shared()).then(|| encoder.key())];
     let nonlinear = |layer: &&Layer| layer.activation() != Activation::Identity;
     towers.into_iter().flatten().flat_map(|tower| tower.layers()).filter(nonlinear).map(Layer::outputs).sum()
-}
-
-/// A box `[low_1, high_1] x ... x [low_d, high_d]`, its bounds rounded to `f32` as the rows of a model are.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Domain {
-    low: Vec<f64>,
-    high: Vec<f64>,
-}
-
-impl Domain {
-    /// The box between two corners of one length.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Shape`] if the corners are empty or differ in length, [`ErrorKind::Parameter`] unless each
-    /// high bound lies at least 1e-30 above its low bound in `f32`, both of size at most 1e30.
-    ///
-    /// ```
-    /// use mercer::construct::Domain;
-    /// let field = Domain::new(vec![0.0, -1.0], vec![2.0, 1.0])?;
-    /// assert_eq!((field.dim(), field.diameter()), (2, 8f64.sqrt()));
-    /// # Ok::<(), mercer::Error>(())
-    /// ```
-    pub fn new(low: Vec<f64>, high: Vec<f64>) -> Result<Self> {
-        if low.is_empty() || low.len() != high.len() {
-            let got = format!("{} and {}", low.len(), high.len());
-            return Err(Error::shape("corners of a box", "as many low as high bounds, at least one", got));
-        }
-        let round = |bounds: Vec<f64>| bounds.into_iter().map(|v| f64::from(v as f32)).collect::<Vec<f64>>();
-        let (low, high) = (round(low), round(high));
-        for (l, h) in low.iter().zip(&high) {
-            if !(h - l >= 1e-30 && l.abs() <= 1e30 && h.abs() <= 1e30) {
-                let expected = "pairs of numbers of size at most 1e30, the low at least 1e-30 below the high in f32";
-                return Err(Error::parameter("bounds of a box", expected, format!("{l} and {h}")));
-            }
-        }
-        Ok(Domain { low, high })
-    }
-
-    /// `[low, high]^dim`.
-    ///
-    /// # Errors
-    /// As [`Domain::new`].
-    pub fn cube(dim: usize, low: f64, high: f64) -> Result<Self> {
-        if dim > 1 << 20 {
-            return Err(Error::parameter("dimension of the box", "at most 1,048,576", dim));
-        }
-        Domain::new(vec![low; dim], vec![high; dim])
-    }
-
-    /// Number of columns.
-    pub fn dim(&self) -> usize {
-        self.low.len()
-    }
-
-    /// Low bounds.
-    pub fn low(&self) -> &[f64] {
-        &self.low
-    }
-
-    /// High bounds.
-    pub fn high(&self) -> &[f64] {
-        &self.high
-    }
-
-    /// Largest Euclidean distance of two points.
-    pub fn diameter(&self) -> f64 {
-        self.low.iter().zip(&self.high).map(|(l, h)| (h - l) * (h - l)).sum::<f64>().sqrt()
-    }
-
-    /// All points with `count` evenly spaced coordinates an axis, both ends included, the last axis running fastest.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Parameter`] unless `count` is at least 2 and the points are at most 2^32 numbers.
-    pub fn grid(&self, count: usize) -> Result<Features> {
-        let points = u32::try_from(self.dim()).ok().and_then(|d| count.checked_pow(d));
-        let points = points.filter(|p| count >= 2 && p.saturating_mul(self.dim()) <= 1 << 32);
-        let expected = "at least 2, with at most 2^32 numbers in all";
-        let points = points.ok_or_else(|| Error::parameter("points an axis", expected, count))?;
-        let mut data = Vec::with_capacity(points * self.dim());
-        for point in 0..points {
-            for axis in 0..self.dim() {
-                let k = point / count.pow((self.dim() - 1 - axis) as u32) % count;
-                let share = k as f64 / (count - 1) as f64;
-                data.push((self.low[axis] + share * (self.high[axis] - self.low[axis])) as f32);
-            }
-        }
-        Features::dense(data, self.dim())
-    }
 }
 
 /// An error beside its guarantee.

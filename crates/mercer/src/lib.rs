@@ -55,7 +55,9 @@ mod wide;
 pub use encoder::{Class, DualEncoder, Form, Link, Model, Record};
 pub use error::{Error, ErrorKind, Result};
 pub use parallel::with_threads;
-pub use relation::{Kernel, Law, PairChunk, PairSource, Pairs, PointRelation, Relation, SpectralMeasure, Split};
+pub use relation::{
+    Cuboid, Domain, Kernel, Law, PairChunk, PairSource, Pairs, PointRelation, Relation, SpectralMeasure, Split,
+};
 pub use rows::{Features, ItemSource, Rows};
 pub use seed::{Seed, Stream};
 pub use spectrum::Energy;

@@ -8,7 +8,7 @@ use std::f64::consts::PI;
 use common::cube;
 use mercer::bounds::{FeatureNorms, Norm, asymmetric, partition, random_features, random_features_error, symmetric};
 use mercer::spectrum::{Anchors, Spectrum, sampled};
-use mercer::{Features, Kernel, Law, PointRelation, Relation, Seed};
+use mercer::{Cuboid, Features, Kernel, Law, PointRelation, Relation, Seed};
 
 const LINE: Law<'static> = Law::Cube { dim: 1 };
 const ERRORS: [f64; 4] = [0.3, 0.1, 0.03, 0.01];
@@ -122,12 +122,12 @@ fn drawn_error(kernel: &Kernel, dim: usize, units: usize, seed: u64, grid: &[Vec
 
 #[test]
 fn random_features_stay_below_their_bound() {
-    let square = Law::Cube { dim: 2 };
+    let (square, domain) = (Law::Cube { dim: 2 }, Cuboid::cube(2, -1.0, 1.0).unwrap());
     let grid: Vec<Vec<f64>> =
         (0..=40).flat_map(|i| (0..=20).map(move |j| vec![-2.0 + 0.1 * f64::from(i), 0.1 * f64::from(j)])).collect();
     for text in ["gaussian:1", "matern52:1", "matern12:1", "rational-quadratic:1,0.5"] {
         let kernel: Kernel = text.parse().unwrap();
-        let bound = random_features_error(&kernel, &square, 1000, 0.95).unwrap();
+        let bound = random_features_error(&kernel, &domain, 1000, 0.95).unwrap();
         let mut errors: Vec<f64> = (0..20).map(|seed| drawn_error(&kernel, 2, 1000, seed, &grid)).collect();
         errors.sort_by(f64::total_cmp);
         println!("{text}: 1000 units, bound {bound:.3}, median {:.3}, largest {:.3}", errors[10], errors[19]);
@@ -137,7 +137,7 @@ fn random_features_stay_below_their_bound() {
         assert!((units.neurons / 1000.0 - 1.0).abs() < 0.01, "{text}: {}", units.neurons);
     }
     let gaussian = Kernel::gaussian(1.0).unwrap();
-    let error = random_features_error(&gaussian, &square, 1000, 0.95).unwrap();
+    let error = random_features_error(&gaussian, &domain, 1000, 0.95).unwrap();
     assert!(error < 0.32, "{error}");
     let bound = random_features(&gaussian, &square, 0.1, Norm::Sup, 0.95).unwrap();
     assert!(bound.part("grid argument") < bound.part("published formula"));
@@ -171,11 +171,13 @@ fn mean_square_of_random_features() {
 
 #[test]
 fn partition_counts() {
-    let nodes = |dim, eps| partition((1.0, 1.0), dim, 1.0, eps, |_, _| 7.0).unwrap().dimension.unwrap();
-    assert_eq!((nodes(1, 0.1), nodes(2, 0.05), nodes(3, 0.05)), (11.0, 576.0, 17_576.0));
-    let huge = partition((1e3, 1e3), 4, 2.0, 1e-5, |cells, dim| 4.0 * cells.powi(dim as i32)).unwrap();
+    let nodes = |dim, eps| partition((1.0, 1.0), dim, 1.0, eps).unwrap().dimension.unwrap();
+    assert_eq!((nodes(1, 0.1), nodes(2, 0.05), nodes(3, 0.05)), (11.0, 900.0, 46_656.0));
+    let huge = partition((1e3, 1e3), 4, 2.0, 1e-5).unwrap();
     assert!(huge.valid && huge.neurons > 1e30, "{}", huge.neurons);
-    assert_eq!(partition((0.0, 0.0), 2, 2.0, 0.1, |_, _| 1.0).unwrap().dimension, Some(4.0));
+    assert_eq!(partition((0.0, 0.0), 2, 2.0, 0.1).unwrap().dimension, Some(4.0));
+    let high = partition((1.0, 1.0), 5, 1.0, 0.5).unwrap();
+    assert!(!high.valid && high.part("nodes a tower") == Some(6f64.powi(5)), "{high:?}");
 }
 
 #[test]
@@ -192,11 +194,12 @@ fn what_does_not_apply_says_so() {
     assert!(symmetric(&found, &norms, None, &LINE, nan, Norm::Rms).is_err());
     assert!(random_features(&kernel, &LINE, 0.0, Norm::Rms, 0.9).is_err());
     assert!(random_features(&kernel, &LINE, 0.1, Norm::Sup, 1.0).is_err());
-    assert!(random_features_error(&kernel, &LINE, 1, 0.9).is_err());
-    assert!(
-        partition((1.0, 1.0), 0, 1.0, 0.1, |_, _| 1.0).is_err()
-            && partition((nan, 1.0), 1, 1.0, 0.1, |_, _| 1.0).is_err()
-    );
+    let line = Cuboid::cube(1, -1.0, 1.0).unwrap();
+    assert!(random_features_error(&kernel, &line, 1, 0.9).is_err());
+    assert!(random_features_error(&Kernel::tanimoto(), &line, 10, 0.9).is_err());
+    let none = Cuboid { low: vec![1.0], high: vec![0.0] };
+    assert!(random_features_error(&kernel, &none, 10, 0.9).is_err());
+    assert!(partition((1.0, 1.0), 0, 1.0, 0.1).is_err() && partition((nan, 1.0), 1, 1.0, 0.1).is_err());
     assert!(FeatureNorms::given(&[]).is_err() && FeatureNorms::given(&[nan]).is_err());
     assert!(FeatureNorms::of_kernel(&kernel, &found, 0, Seed(0)).is_err());
     let signed = PointRelation(|x: &[f32], y: &[f32]| -f64::from((x[0] - y[0]).abs()));

@@ -1,7 +1,8 @@
 //! Certificates against simulated errors whose law is known.
 
-use mercer::certify::{Basis, Certificate, Goal, HeldOut, Method, Quantity, Request, Statement, certify};
+use mercer::certify::{Certificate, Goal, HeldOut, Method, Quantity, Request, Statement, certify};
 use mercer::evaluate::Population;
+use mercer::spectrum::Evidence;
 use mercer::{Seed, Stream, with_threads};
 use rayon::prelude::*;
 
@@ -467,7 +468,7 @@ fn too_few_pairs_say_how_many_are_needed() {
         assert_eq!(exact(298).upper, None);
         assert_eq!(exact(299).upper, Some(298.0));
         let sharper = exact(299).sharper.unwrap();
-        assert_eq!((sharper.pairs, sharper.basis), (2995, Basis::Proven));
+        assert_eq!((sharper.pairs, sharper.evidence), (2995, Evidence::Proven));
         assert_eq!(sharper.statement, "tolerance of a share 0.999");
     }
     // Hypergeometric: of 110 pairs, 100 held out, the other ten are all bounded by the largest with

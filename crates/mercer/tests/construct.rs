@@ -4,11 +4,13 @@ mod common;
 
 use common::{cube, stream, values};
 use mercer::construct::{
-    Construction, Domain, Evidence, Modulus, Norm, PartitionOptions, measure, nystrom, partition, partition_size,
+    Construction, Evidence, Modulus, Norm, PartitionOptions, measure, nystrom, partition, partition_size,
     random_features, residual, spectral_network,
 };
 use mercer::index::Exact;
-use mercer::{Activation, Class, ErrorKind, Features, Kernel, Law, Model, PointRelation, Record, Relation, Seed};
+use mercer::{
+    Activation, Class, Cuboid, ErrorKind, Features, Kernel, Law, Model, PointRelation, Record, Relation, Seed,
+};
 
 fn distance(x: &[f32], y: &[f32]) -> f64 {
     x.iter().zip(y).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum::<f64>().sqrt()
@@ -62,7 +64,7 @@ fn below(construction: &Construction, relation: &dyn Relation, x: &Features, y: 
 #[test]
 fn partition_networks_keep_their_guarantee_in_one_and_two_columns() {
     for (dim, points) in [(1, 701), (2, 53)] {
-        let domain = Domain::cube(dim, 0.0, 1.0).unwrap();
+        let domain = Cuboid::cube(dim, 0.0, 1.0).unwrap();
         let grid = domain.grid(points).unwrap();
         for (name, relation) in lipschitz() {
             for error in [0.2, 0.1, 0.05] {
@@ -80,7 +82,7 @@ fn partition_networks_keep_their_guarantee_in_one_and_two_columns() {
 fn partition_networks_keep_their_guarantee_in_three_and_four_columns() {
     let cases = [(3, 0.2, 11), (4, 1.0, 6)];
     for (dim, error, points) in cases {
-        let domain = Domain::cube(dim, 0.0, 1.0).unwrap();
+        let domain = Cuboid::cube(dim, 0.0, 1.0).unwrap();
         let grid = domain.grid(points).unwrap();
         let relation = PointRelation(distance);
         let options = PartitionOptions { error, ..PartitionOptions::default() };
@@ -95,10 +97,10 @@ fn partition_networks_keep_their_guarantee_in_three_and_four_columns() {
 #[test]
 fn the_constant_of_the_guarantee_is_reached() {
     for dim in 1..=4usize {
-        let domain = Domain::cube(dim, 0.0, 1.0).unwrap();
+        let domain = Cuboid::cube(dim, 0.0, 1.0).unwrap();
         let middle = vec![0.5f32; dim];
         let relation = PointRelation(|x: &[f32], _: &[f32]| distance(x, &middle));
-        let line = Domain::cube(1, 0.0, 1.0).unwrap();
+        let line = Cuboid::cube(1, 0.0, 1.0).unwrap();
         let options = PartitionOptions { error: 0.6 * (dim as f64).sqrt(), ..PartitionOptions::default() };
         let modulus = Modulus::Lipschitz { query: 1.0, key: 0.0 };
         let network = partition(&relation, &domain, &line, modulus, &options).unwrap();
@@ -111,8 +113,8 @@ fn the_constant_of_the_guarantee_is_reached() {
 
 #[test]
 fn boxes_and_columns_may_differ_and_affine_relations_are_exact() {
-    let queries = Domain::new(vec![-3.0, 10.0], vec![1.0, 11.5]).unwrap();
-    let keys = Domain::new(vec![-0.7], vec![5.3]).unwrap();
+    let queries = Cuboid::new(vec![-3.0, 10.0], vec![1.0, 11.5]).unwrap();
+    let keys = Cuboid::new(vec![-0.7], vec![5.3]).unwrap();
     let (x, y) = (queries.grid(61).unwrap(), keys.grid(401).unwrap());
     // Slopes: |(1, -2)| cos.. <= sqrt(5) in x, at most 1 in y.
     let asymmetric =
@@ -137,7 +139,7 @@ fn partition_networks_keep_their_guarantee_for_random_relations_on_random_boxes(
             let mut domain = |dim: usize| {
                 let low: Vec<f64> = (0..dim).map(|_| far * stream.normal()).collect();
                 let high = low.iter().map(|l| l + 0.2 + stream.uniform()).collect();
-                Domain::new(low, high).unwrap()
+                Cuboid::new(low, high).unwrap()
             };
             let (queries, keys) = (domain(dx), domain(dy));
             let slopes: Vec<Vec<f64>> = (0..12).map(|_| (0..dx + dy).map(|_| stream.normal()).collect()).collect();
@@ -168,7 +170,7 @@ fn partition_networks_keep_their_guarantee_for_random_relations_on_random_boxes(
 
 #[test]
 fn fine_grids_of_one_column_stay_within_their_error() {
-    let unit = Domain::cube(1, 0.0, 1.0).unwrap();
+    let unit = Cuboid::cube(1, 0.0, 1.0).unwrap();
     let relation = PointRelation(distance);
     let grid = unit.grid(3001).unwrap();
     let mut layers = Vec::new();
@@ -185,7 +187,7 @@ fn fine_grids_of_one_column_stay_within_their_error() {
 
 #[test]
 fn a_square_root_is_learned_by_its_modulus() {
-    let unit = Domain::cube(1, 0.0, 1.0).unwrap();
+    let unit = Cuboid::cube(1, 0.0, 1.0).unwrap();
     let relation = PointRelation(|x: &[f32], y: &[f32]| distance(x, y).sqrt());
     let modulus = Modulus::Concave { query: &f64::sqrt, key: &f64::sqrt };
     let options = PartitionOptions { error: 0.2, ..PartitionOptions::default() };
@@ -196,7 +198,7 @@ fn a_square_root_is_learned_by_its_modulus() {
 
 #[test]
 fn truncated_cores_keep_the_guarantee_with_fewer_dimensions() {
-    let domain = Domain::cube(2, 0.0, 1.0).unwrap();
+    let domain = Cuboid::cube(2, 0.0, 1.0).unwrap();
     let grid = domain.grid(41).unwrap();
     let smooth = PointRelation(|x: &[f32], y: &[f32]| (-0.5 * distance(x, y).powi(2)).exp());
     let options = PartitionOptions { error: 0.1, rank_error: Some(0.01), ..PartitionOptions::default() };
@@ -207,7 +209,7 @@ fn truncated_cores_keep_the_guarantee_with_fewer_dimensions() {
     below(&network, &smooth, &grid, &grid, "truncated");
     // Separable to rank 2.
     let cosine = PointRelation(|x: &[f32], y: &[f32]| (f64::from(x[0]) - f64::from(y[0])).cos());
-    let line = Domain::cube(1, 0.0, 1.0).unwrap();
+    let line = Cuboid::cube(1, 0.0, 1.0).unwrap();
     let options = PartitionOptions { error: 0.05, rank_error: Some(1e-5), ..PartitionOptions::default() };
     let network = partition(&cosine, &line, &line, ONE, &options).unwrap();
     assert_eq!(network.dimension, 2);
@@ -218,7 +220,7 @@ fn truncated_cores_keep_the_guarantee_with_fewer_dimensions() {
 fn what_does_not_fit_is_refused_with_its_size() {
     let relation = PointRelation(|_: &[f32], _: &[f32]| -> f64 { panic!("the relation was asked") });
     let refused = |dim: usize, modulus: Modulus<'_>, options: PartitionOptions| {
-        let domain = Domain::cube(dim, 0.0, 1.0).unwrap();
+        let domain = Cuboid::cube(dim, 0.0, 1.0).unwrap();
         partition(&relation, &domain, &domain, modulus, &options).unwrap_err()
     };
     let options = PartitionOptions { error: 0.05, ..PartitionOptions::default() };
@@ -246,18 +248,21 @@ fn what_does_not_fit_is_refused_with_its_size() {
     assert!(
         refused(1, Modulus::Concave { query: &|_| f64::NAN, key: &|t| t }, options).to_string().contains("modulus")
     );
-    for (low, high) in
-        [(vec![], vec![]), (vec![0.0], vec![1.0, 2.0]), (vec![1.0], vec![1.0]), (vec![0.0], vec![f64::NAN])]
-    {
-        assert!(Domain::new(low, high).is_err());
+    // Boxes that are none, or flat, or beyond what f32 holds; their fields are public.
+    for (low, high, no_grid) in [
+        (vec![], vec![], true),
+        (vec![0.0], vec![1.0, 2.0], true),
+        (vec![0.0], vec![f64::NAN], true),
+        (vec![0.0], vec![1e39], true),
+        (vec![1.0], vec![1.0], false),
+        (vec![1.0], vec![1.0 + 1e-12], false),
+    ] {
+        let domain = Cuboid { low, high };
+        assert!(partition(&relation, &domain, &domain, ONE, &options).is_err(), "{domain:?}");
+        assert_eq!(domain.grid(2).is_err(), no_grid, "{domain:?}");
     }
     let nan = PointRelation(|_: &[f32], _: &[f32]| f64::NAN);
-    let unit = Domain::cube(1, 0.0, 1.0).unwrap();
-    let network = partition(&PointRelation(distance), &unit, &unit, ONE, &options).unwrap();
-    let (grid, none) = (unit.grid(3).unwrap(), Features::dense(vec![], 1).unwrap());
-    assert!(matches!(measure(&network, &nan, &grid, &grid).unwrap_err().kind(), ErrorKind::NonFinite { .. }));
-    assert!(matches!(measure(&network, &nan, &grid, &none).unwrap_err().kind(), ErrorKind::Data { .. }));
-    assert!(unit.grid(1).is_err() && Domain::cube(4, 0.0, 1.0).unwrap().grid(1 << 20).is_err());
+    let unit = Cuboid::cube(1, 0.0, 1.0).unwrap();
     assert!(partition(&nan, &unit, &unit, ONE, &options).is_err());
 }
 
@@ -265,7 +270,7 @@ fn what_does_not_fit_is_refused_with_its_size() {
 fn the_size_is_known_before_the_network_is_built() {
     let relation = PointRelation(|x: &[f32], y: &[f32]| 0.01 * (norm(x) - norm(y)));
     for (dx, dy, error) in [(1, 1, 0.11), (2, 1, 0.17), (1, 3, 0.41), (2, 2, 0.23), (4, 1, 0.9), (3, 2, 0.53)] {
-        let (queries, keys) = (Domain::cube(dx, -0.5, 0.6).unwrap(), Domain::cube(dy, 0.1, 1.0).unwrap());
+        let (queries, keys) = (Cuboid::cube(dx, -0.5, 0.6).unwrap(), Cuboid::cube(dy, 0.1, 1.0).unwrap());
         let options = PartitionOptions { error, ..PartitionOptions::default() };
         let size = partition_size(&queries, &keys, ONE, &options).unwrap();
         let network = partition(&relation, &queries, &keys, ONE, &options).unwrap();
@@ -277,7 +282,7 @@ fn the_size_is_known_before_the_network_is_built() {
         assert_eq!(size.bytes, 4 * size.parameters);
     }
     // Also of networks that nobody builds.
-    let unit = |dim| Domain::cube(dim, 0.0, 1.0).unwrap();
+    let unit = |dim| Cuboid::cube(dim, 0.0, 1.0).unwrap();
     for (dx, dy, error) in [(1, 1, 1e-4), (1, 4, 1e-3), (2, 2, 1e-4), (4, 4, 1e-4)] {
         let options = PartitionOptions { error, ..PartitionOptions::default() };
         let size = partition_size(&unit(dx), &unit(dy), ONE, &options).unwrap();
@@ -298,7 +303,7 @@ fn random_features_keep_their_guarantee() {
         ("matern12:1", 2, 1000),
     ] {
         let kernel: Kernel = text.parse().unwrap();
-        let domain = Domain::cube(dim, -1.0, 1.0).unwrap();
+        let domain = Cuboid::cube(dim, -1.0, 1.0).unwrap();
         let grid = domain.grid(if dim == 1 { 401 } else { 21 }).unwrap();
         for seed in 0..5 {
             let network = random_features(&kernel, &domain, features, 0.95, Seed(seed)).unwrap();
@@ -321,7 +326,7 @@ fn random_features_keep_their_guarantee() {
 fn random_features_err_by_the_mean_square_that_theory_gives() {
     // E err^2 = (2 / m) Var cos(w t) = (1 + k(2 t) - 2 k(t)^2) / m.
     let (kernel, m) = (Kernel::gaussian(0.6).unwrap(), 64);
-    let domain = Domain::cube(1, 0.0, 1.0).unwrap();
+    let domain = Cuboid::cube(1, 0.0, 1.0).unwrap();
     let (x, y) = (Features::dense(vec![0.1], 1).unwrap(), Features::dense(vec![0.8], 1).unwrap());
     let double = Features::dense(vec![1.5], 1).unwrap();
     let (k, twice) = (values(&kernel, 0, &x, &y)[0], values(&kernel, 0, &x, &double)[0]);
@@ -336,9 +341,42 @@ fn random_features_err_by_the_mean_square_that_theory_gives() {
     assert!((mean / expected - 1.0).abs() < 5.0 * (2.0 / n as f64).sqrt(), "{mean:e} against {expected:e}");
 }
 
+/// A small box is certified more sharply than a large one of the same columns, wherever it lies, and still with right.
+#[test]
+fn guarantees_of_random_features_follow_the_box() {
+    let kernel = Kernel::gaussian(1.0).unwrap();
+    let guarantee = |low: f64, high: f64| {
+        let domain = Cuboid::cube(2, low, high).unwrap();
+        let grid = domain.grid(15).unwrap();
+        let network = random_features(&kernel, &domain, 1000, 0.95, Seed(2)).unwrap();
+        below(&network, &kernel, &grid, &grid, &format!("{low} to {high}"));
+        network.guarantee
+    };
+    let guarantees = [(0.0, 0.1), (0.0, 1.0), (-1.0, 1.0), (-4.0, 4.0)].map(|(low, high)| guarantee(low, high));
+    assert!(guarantees.windows(2).all(|pair| pair[0] < pair[1]), "{guarantees:?}");
+    // The published formula alone gives .63 on [-1, 1]^2.
+    let proven =
+        mercer::bounds::random_features_error(&kernel, &Cuboid::cube(2, -1.0, 1.0).unwrap(), 1000, 0.95).unwrap();
+    assert!((guarantees[2] - proven).abs() < 1e-4 && proven < 0.32, "{guarantees:?}, {proven}");
+    // Far from the origin only the rounding of the phases grows, until f32 holds none of them.
+    let far = guarantee(100.0, 101.0);
+    assert!(far > guarantees[1] && far < guarantees[1] + 1e-3, "{far} {guarantees:?}");
+    let network = random_features(&kernel, &Cuboid::cube(2, 5e4, 5.0001e4).unwrap(), 1000, 0.95, Seed(2));
+    assert!(network.is_err() || network.is_ok_and(|n| n.guarantee >= 2.0));
+    // Few features: nothing beyond the size of the values.
+    let few = random_features(&kernel, &Cuboid::cube(2, -1.0, 1.0).unwrap(), 2, 0.95, Seed(2)).unwrap();
+    assert!(few.guarantee >= 2.0 && few.guarantee < 2.001);
+    let few = random_features(&Kernel::matern12(1.0).unwrap(), &Cuboid::cube(2, -1.0, 1.0).unwrap(), 2, 0.95, Seed(2));
+    assert!(few.unwrap().guarantee < 2.001);
+    // A box of one point: the kernel is 1 there, and so is the network.
+    let point = Cuboid::cube(1, 0.5, 0.5).unwrap();
+    let network = random_features(&kernel, &point, 10, 0.95, Seed(2)).unwrap();
+    below(&network, &kernel, &point.grid(2).unwrap(), &point.grid(2).unwrap(), "a point");
+}
+
 #[test]
 fn random_features_refuse_what_they_cannot_do() {
-    let unit = Domain::cube(1, 0.0, 1.0).unwrap();
+    let unit = Cuboid::cube(1, 0.0, 1.0).unwrap();
     let gaussian = Kernel::gaussian(1.0).unwrap();
     for kernel in [Kernel::tanimoto(), Kernel::negative_distance(), Kernel::polynomial(2, 1.0).unwrap()] {
         assert!(matches!(
@@ -352,7 +390,7 @@ fn random_features_refuse_what_they_cannot_do() {
     for confidence in [0.0, 1.0, f64::NAN] {
         assert!(random_features(&gaussian, &unit, 10, confidence, Seed(0)).is_err());
     }
-    let far = Domain::new(vec![1e9], vec![1.1e9]).unwrap();
+    let far = Cuboid::new(vec![1e9], vec![1.1e9]).unwrap();
     assert!(matches!(random_features(&gaussian, &far, 10, 0.9, Seed(0)).unwrap_err().kind(), ErrorKind::Data { .. }));
 }
 
@@ -443,7 +481,7 @@ fn spectral_networks_err_as_they_were_measured() {
 
 #[test]
 fn explicit_networks_save_load_embed_truncate_and_search() {
-    let domain = Domain::cube(2, -1.0, 1.0).unwrap();
+    let domain = Cuboid::cube(2, -1.0, 1.0).unwrap();
     let relation = PointRelation(|x: &[f32], y: &[f32]| distance(x, y) - 0.5 * f64::from(x[0]));
     let options = PartitionOptions { error: 0.5, ..PartitionOptions::default() };
     let modulus = Modulus::Lipschitz { query: 1.5, key: 1.0 };
@@ -497,7 +535,7 @@ fn explicit_networks_save_load_embed_truncate_and_search() {
 
 #[test]
 fn the_same_seed_gives_the_same_bits_for_any_number_of_threads() {
-    let domain = Domain::cube(2, 0.0, 1.0).unwrap();
+    let domain = Cuboid::cube(2, 0.0, 1.0).unwrap();
     let make = || {
         let options = PartitionOptions { error: 0.3, rank_error: Some(0.05), ..PartitionOptions::default() };
         [

@@ -15,7 +15,7 @@
 //! `V` errs by more than `V / sqrt(m) + s` with probability at most `exp(-m s^2 / (2 V^2))` (McDiarmid), so with a grid
 //! of `N` balls of radius `r` some draw errs nowhere by more than `V (1 + sqrt(2 ln N)) / sqrt(m) + 2 W V r`.
 
-use crate::bounds::{Bound, FeatureNorms, check_error, covering, law_dim};
+use crate::bounds::{Bound, FeatureNorms, check_error, covering_ln};
 use crate::error::{Error, Result};
 use crate::relation::{Kernel, Law};
 use crate::spectrum::{Evidence, Norm, Spectrum};
@@ -161,13 +161,16 @@ const GRID_SHARES: [f64; 6] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.3];
 const LEFT_OUT: f64 = 0.05;
 
 fn sup_tower(norms: &FeatureNorms, kernel: &Kernel, law: &Law<'_>, dim: usize, delta: f64) -> Option<Tower> {
-    let measure = kernel.spectral_measure(law_dim(law))?;
+    let measure = kernel.spectral_measure(law.dim())?;
     let v = norms.joint[dim - 1];
     let radius = measure.radius((LEFT_OUT * delta).powi(2) / dim as f64);
     let units = |share: f64| {
-        let balls = covering(law, share * delta / (2.0 * radius * v));
+        let balls_ln = match law {
+            Law::Cube { dim } => covering_ln(vec![2.0; *dim].into_iter(), share * delta / (2.0 * radius * v)),
+            Law::Items(items) => (items.len() as f64).ln(),
+        };
         let left = (1.0 - LEFT_OUT - share) * delta;
-        2.0 * (v * (1.0 + (2.0 * balls.ln()).sqrt()) / left).powi(2).ceil()
+        2.0 * (v * (1.0 + (2.0 * balls_ln).sqrt()) / left).powi(2).ceil()
     };
     Some(Tower { neurons: GRID_SHARES.map(units).into_iter().fold(f64::INFINITY, f64::min), shared: true })
 }

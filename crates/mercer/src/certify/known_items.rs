@@ -2,17 +2,17 @@
 
 use crate::certify::matching::Choices;
 use crate::certify::projection::Mean;
-use crate::certify::{Evidence, Method, Quantity, Request, Statement, half_as_wide, mean, next_share, sorted};
+use crate::certify::{Method, Quantity, Request, Sample, Statement, half_as_wide, mean, next_share, sorted};
 use crate::seed::Seed;
 use crate::stats::{
     binomial_pairs_needed, binomial_rank, mean_interval, rate_interval, unseen_pairs_needed, unseen_rank,
     unseen_rate_interval,
 };
 
-pub(crate) fn statements(evidence: &Evidence, request: &Request) -> Vec<Statement> {
-    let mut all = vec![tolerance(evidence, request), mean_square(evidence, request), student(evidence, request)];
-    all.extend(signs(evidence, request));
-    all.extend(ranking(evidence, request));
+pub(crate) fn statements(sample: &Sample, request: &Request) -> Vec<Statement> {
+    let mut all = vec![tolerance(sample, request), mean_square(sample, request), student(sample, request)];
+    all.extend(signs(sample, request));
+    all.extend(ranking(sample, request));
     all
 }
 
@@ -29,8 +29,8 @@ fn population(request: &Request) -> String {
     }
 }
 
-fn tolerance(evidence: &Evidence, request: &Request) -> Statement {
-    let sorted = sorted(&evidence.errors);
+fn tolerance(sample: &Sample, request: &Request) -> Statement {
+    let sorted = sorted(&sample.errors);
     let (n, delta) = (sorted.len() as u64, 1.0 - request.confidence);
     let (method, rank) = match request.pairs_in_all {
         Some(all) => (Method::Hypergeometric, unseen_rank(all, n, request.share, delta)),
@@ -45,7 +45,7 @@ fn tolerance(evidence: &Evidence, request: &Request) -> Statement {
         method,
         exact: true,
         confidence: request.confidence,
-        measured: evidence.quantile(request.share),
+        measured: Some(sample.quantile(request.share)),
         lower: None,
         upper: rank.map(|k| sorted[k as usize - 1]),
         effective_pairs: n as f64,
@@ -62,11 +62,11 @@ fn of_unseen(request: &Request, n: f64, held_out: f64, of_all: (f64, f64)) -> (f
     (unseen(of_all.0).max(0.0), unseen(of_all.1).min(1.0))
 }
 
-fn mean_square(evidence: &Evidence, request: &Request) -> Statement {
-    let n = evidence.errors.len() as f64;
-    let range = evidence.range(request);
+fn mean_square(sample: &Sample, request: &Request) -> Statement {
+    let n = sample.errors.len() as f64;
+    let range = sample.range(request);
     let interval = range.and_then(|(range, _)| {
-        let squares: Vec<f64> = evidence.errors.iter().map(|e| (e / range).powi(2)).collect();
+        let squares: Vec<f64> = sample.errors.iter().map(|e| (e / range).powi(2)).collect();
         let of_all = mean_interval(&squares, squares.len(), 1.0 - request.confidence)?;
         let (low, high) = of_unseen(request, n, mean(&squares)?, of_all);
         Some((range * low.sqrt(), range * high.sqrt()))
@@ -77,7 +77,7 @@ fn mean_square(evidence: &Evidence, request: &Request) -> Statement {
         method: Method::Betting,
         exact: true,
         confidence: request.confidence,
-        measured: Some(evidence.rms()),
+        measured: Some(sample.rms()),
         lower: interval.map(|i| i.0),
         upper: interval.map(|i| i.1),
         effective_pairs: n,
@@ -88,10 +88,10 @@ fn mean_square(evidence: &Evidence, request: &Request) -> Statement {
 }
 
 /// Student's interval for the mean of the squares: it needs no range.
-fn student(evidence: &Evidence, request: &Request) -> Statement {
-    let n = evidence.errors.len() as f64;
+fn student(sample: &Sample, request: &Request) -> Statement {
+    let n = sample.errors.len() as f64;
     // In units of the root mean square, so that nothing overflows.
-    let (unit, squares) = evidence.scaled_squares();
+    let (unit, squares) = sample.scaled_squares();
     let center = squares.iter().sum::<f64>() / n;
     let variance = squares.iter().map(|s| (s - center).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
     // The mean of the pairs not held out scatters by itself.
@@ -103,7 +103,7 @@ fn student(evidence: &Evidence, request: &Request) -> Statement {
         method: Method::Student,
         exact: false,
         confidence: request.confidence,
-        measured: Some(evidence.rms()),
+        measured: Some(sample.rms()),
         lower: interval.map(|i| i.0),
         upper: interval.map(|i| i.1),
         effective_pairs: n,
@@ -116,8 +116,8 @@ fn student(evidence: &Evidence, request: &Request) -> Statement {
     }
 }
 
-fn signs(evidence: &Evidence, request: &Request) -> Option<Statement> {
-    let wrong = evidence.wrong_signs()?;
+fn signs(sample: &Sample, request: &Request) -> Option<Statement> {
+    let wrong = sample.wrong_signs()?;
     let (n, count, delta) = (wrong.len() as u64, wrong.iter().sum::<f64>(), 1.0 - request.confidence);
     let (method, interval) = match request.pairs_in_all {
         Some(all) => (Method::Hypergeometric, unseen_rate_interval(all, n, count as u64, delta)),
@@ -143,12 +143,12 @@ fn signs(evidence: &Evidence, request: &Request) -> Option<Statement> {
 /// Given the queries they are independent with different means, and betting bounds the average: with `p_x` the
 /// probability that a random comparison of query `x` is wrong and `c_x` that its values differ, the rate is
 /// `sum_x w_x p_x / sum_x w_x c_x`, `w_x` being half the number of its held-out pairs, rounded down.
-fn ranking(evidence: &Evidence, request: &Request) -> Option<Statement> {
-    let choices = Choices::within_queries(&evidence.graph, Seed(request.seed));
+fn ranking(sample: &Sample, request: &Request) -> Option<Statement> {
+    let choices = Choices::within_queries(&sample.graph, Seed(request.seed));
     let delta = choices.single_delta(1.0 - request.confidence);
-    let (lower, upper) = choices.median_interval(|choice| mean_interval(&evidence.orders(choice), choice.len(), delta));
-    let size = choices.size_of(|choice| evidence.orders(choice).len()) as f64;
-    let measured = mean(&evidence.orders(choices.largest()))?;
+    let (lower, upper) = choices.median_interval(|choice| mean_interval(&sample.orders(choice), choice.len(), delta));
+    let size = choices.size_of(|choice| sample.orders(choice).len()) as f64;
+    let measured = mean(&sample.orders(choices.largest()))?;
     Some(Statement {
         quantity: Quantity::RankingErrorRate,
         method: Method::Betting,

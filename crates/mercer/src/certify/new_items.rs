@@ -2,23 +2,22 @@
 
 use crate::certify::matching::Choices;
 use crate::certify::projection::{self, Projection};
-use crate::certify::{
-    Basis, Evidence, Method, Quantity, Request, Sharper, Statement, half_as_wide, mean, next_share, sorted,
-};
+use crate::certify::{Method, Quantity, Request, Sample, Sharper, Statement, half_as_wide, mean, next_share, sorted};
 use crate::evaluate::Population;
 use crate::seed::Seed;
+use crate::spectrum::Evidence;
 use crate::stats::{binomial_pairs_needed, binomial_rank, mean_interval, rate_interval};
 
 /// What all statements need.
 struct Setting<'a> {
-    evidence: &'a Evidence,
+    sample: &'a Sample,
     request: &'a Request,
     pairs: Choices<u32>,
     projection: Projection,
     items: &'static str,
 }
 
-pub(crate) fn statements(evidence: &Evidence, request: &Request, population: Population) -> Vec<Statement> {
+pub(crate) fn statements(sample: &Sample, request: &Request, population: Population) -> Vec<Statement> {
     let items = match population {
         Population::OneNewItem => {
             "new items are drawn independently from one law, as the new ones among the held-out pairs were, and meet \
@@ -29,11 +28,11 @@ pub(crate) fn statements(evidence: &Evidence, request: &Request, population: Pop
              out does not depend on their errors"
         }
     };
-    let pairs = Choices::pairs(&evidence.graph, Seed(request.seed));
-    let setting = Setting { evidence, request, pairs, projection: Projection::of_pairs(&evidence.graph), items };
+    let pairs = Choices::pairs(&sample.graph, Seed(request.seed));
+    let setting = Setting { sample, request, pairs, projection: Projection::of_pairs(&sample.graph), items };
     let mut all = vec![setting.matched_tolerance(), setting.projected_tolerance()];
     all.extend([setting.matched_mean_square(), setting.projected_mean_square()]);
-    if let Some(wrong) = evidence.wrong_signs() {
+    if let Some(wrong) = sample.wrong_signs() {
         all.extend([setting.matched_signs(&wrong), setting.projected_signs(&wrong)]);
     }
     all.extend(setting.ranking());
@@ -66,7 +65,7 @@ impl Setting<'_> {
     fn matched_tolerance(&self) -> Statement {
         let (share, delta) = (self.request.share, self.delta());
         let bound = |choice: &[u32], delta: f64| {
-            let chosen: Vec<f64> = choice.iter().map(|&p| self.evidence.errors[p as usize]).collect();
+            let chosen: Vec<f64> = choice.iter().map(|&p| self.sample.errors[p as usize]).collect();
             let errors = sorted(&chosen);
             binomial_rank(errors.len() as u64, share, delta).map(|k| errors[k as usize - 1])
         };
@@ -81,7 +80,7 @@ impl Setting<'_> {
         };
         let needed = |share| Some(binomial_pairs_needed(share, delta));
         Statement {
-            measured: self.evidence.quantile(share),
+            measured: Some(self.sample.quantile(share)),
             upper,
             needed: needed(share),
             sharper: next_share(share, largest.len() as u64, needed),
@@ -92,26 +91,26 @@ impl Setting<'_> {
     fn projected_tolerance(&self) -> Statement {
         let (share, delta) = (self.request.share, self.delta());
         let otherwise = self.pairs.largest().len() as f64;
-        let found = projection::tolerance(&self.projection, &self.evidence.errors, share, delta, otherwise);
+        let found = projection::tolerance(&self.projection, &self.sample.errors, share, delta, otherwise);
         let effective = found.map_or(0.0, |f| f.1);
         let needed = |share| Some(binomial_pairs_needed(share, delta));
         let sharper = next_share(share, effective as u64, needed);
         Statement {
-            measured: self.evidence.quantile(share),
+            measured: Some(self.sample.quantile(share)),
             upper: found.and_then(|f| f.0),
             needed: needed(share),
-            sharper: sharper.map(|s| Sharper { basis: Basis::Estimated, ..s }),
+            sharper: sharper.map(|s| Sharper { evidence: Evidence::Estimated, ..s }),
             ..self.statement(Quantity::Tolerance { share }, false, effective)
         }
     }
 
     fn matched_mean_square(&self) -> Statement {
         let delta = self.pairs.single_delta(self.delta());
-        let range = self.evidence.range(self.request);
+        let range = self.sample.range(self.request);
         let ends = range.map_or((None, None), |(range, _)| {
             let (low, high) = self.pairs.median_interval(|choice| {
                 let squares: Vec<f64> =
-                    choice.iter().map(|&p| (self.evidence.errors[p as usize] / range).powi(2)).collect();
+                    choice.iter().map(|&p| (self.sample.errors[p as usize] / range).powi(2)).collect();
                 mean_interval(&squares, squares.len(), delta)
             });
             (low.map(|m| range * m.sqrt()), high.map(|m| range * m.sqrt()))
@@ -119,7 +118,7 @@ impl Setting<'_> {
         let own = self.statement(Quantity::RootMeanSquare, true, self.pairs.size() as f64);
         let why = range.map_or("an exact interval needs a declared range of the errors, and none was given", |r| r.1);
         Statement {
-            measured: Some(self.evidence.rms()),
+            measured: Some(self.sample.rms()),
             lower: ends.0,
             upper: ends.1,
             sharper: own.sharper.filter(|_| range.is_some()),
@@ -130,7 +129,7 @@ impl Setting<'_> {
 
     fn projected_mean_square(&self) -> Statement {
         // In units of the root mean square, so that nothing overflows.
-        let (unit, squares) = self.evidence.scaled_squares();
+        let (unit, squares) = self.sample.scaled_squares();
         let found = self.projection.mean(&squares);
         let interval = found.and_then(|m| m.interval(self.delta()));
         let effective = found.map_or(0.0, |m| {
@@ -138,7 +137,7 @@ impl Setting<'_> {
             if m.variance > 0.0 { (spread / m.variance).min(squares.len() as f64) } else { squares.len() as f64 }
         });
         Statement {
-            measured: Some(self.evidence.rms()),
+            measured: Some(self.sample.rms()),
             lower: interval.map(|i| unit * i.0.sqrt()),
             upper: interval.map(|i| unit * i.1.sqrt()),
             ..self.statement(Quantity::RootMeanSquare, false, effective)
@@ -177,20 +176,20 @@ impl Setting<'_> {
 
     /// Comparisons of two keys for one query; none if the held-out pairs offer none with different values.
     fn ranking(&self) -> Vec<Statement> {
-        let (evidence, seed) = (self.evidence, Seed(self.request.seed));
-        let comparable = |a, b| evidence.comparable(a, b);
-        let (projection, list) = Projection::of_comparisons(&evidence.graph, seed, comparable);
+        let (sample, seed) = (self.sample, Seed(self.request.seed));
+        let comparable = |a, b| sample.comparable(a, b);
+        let (projection, list) = Projection::of_comparisons(&sample.graph, seed, comparable);
         if list.is_empty() {
             return Vec::new();
         }
-        let wrong: Vec<f64> = list.iter().map(|(a, b)| evidence.wrong_order(*a, *b)).collect();
-        let choices = Choices::comparisons(&evidence.graph, seed);
+        let wrong: Vec<f64> = list.iter().map(|(a, b)| sample.wrong_order(*a, *b)).collect();
+        let choices = Choices::comparisons(&sample.graph, seed);
         let delta = choices.single_delta(self.delta());
         let (lower, upper) = choices.median_interval(|choice| {
-            let wrong = evidence.orders(choice);
+            let wrong = sample.orders(choice);
             (!wrong.is_empty()).then(|| rate_interval(wrong.iter().sum(), wrong.len() as f64, delta))
         });
-        let size = choices.size_of(|choice| evidence.orders(choice).len());
+        let size = choices.size_of(|choice| sample.orders(choice).len());
         let matched = Statement {
             measured: mean(&wrong),
             lower,

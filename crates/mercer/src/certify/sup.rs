@@ -171,9 +171,9 @@ const NEGLIGIBLE: f64 = 0.01;
 /// (constant / error)^2 in 1 + 1.
 ///
 /// ```
-/// use mercer::certify::sup::{Budget, Domain, certify};
+/// use mercer::certify::sup::{Budget, certify};
 /// use mercer::fit::{Dimension, Law, Options, Silent, spectral};
-/// use mercer::Kernel;
+/// use mercer::{Domain, Kernel};
 ///
 /// let kernel = Kernel::gaussian(1.0)?;
 /// let options = Options { dimension: Dimension::Fixed(3), units: Some(16), ..Options::default() };

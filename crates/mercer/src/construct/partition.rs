@@ -4,12 +4,13 @@ mod hats;
 
 use serde::{Deserialize, Serialize};
 
-use crate::construct::partition::hats::{Grid, Hats, MOST_CELLS, hats, widths};
-use crate::construct::{Construction, Domain, Evidence, Guarantee, Norm, roundings};
+use crate::bounds::{fewest_layers, grid_nodes, hat_layers};
+use crate::construct::partition::hats::{Grid, Hats, MOST_CELLS, hats};
+use crate::construct::{Construction, Evidence, Guarantee, Norm, roundings};
 use crate::encoder::{DualEncoder, Form};
 use crate::error::{Error, Result};
 use crate::linalg::{Matrix, svd};
-use crate::relation::{Relation, ask_block};
+use crate::relation::{Cuboid, Relation, ask_block};
 use crate::tower::{Activation, Layer, Tower};
 
 /// How fast a relation can change in each argument, in the Euclidean norm.
@@ -108,34 +109,32 @@ enum Shape {
 }
 
 /// ReLU widths of one tower.
-fn relu_widths(cells: &[usize], shape: Shape) -> Vec<u128> {
-    match (cells, shape) {
-        ([n], Shape::Shared) => vec![*n as u128],
-        _ => widths(cells),
+fn relu_widths(cells: &[f64], shape: Shape) -> Vec<f64> {
+    match shape {
+        Shape::Shared => fewest_layers(cells),
+        Shape::Local => hat_layers(cells),
     }
 }
 
-fn nodes(cells: &[usize]) -> u128 {
-    cells.iter().map(|&n| n as u128 + 1).product()
-}
-
 /// Weights and biases of layers of the given widths.
-fn parameters(inputs: usize, widths: &[u128]) -> u128 {
-    let chain = || std::iter::once(inputs as u128).chain(widths.iter().copied());
-    chain().zip(widths).fold(0, |sum: u128, (a, &b)| sum.saturating_add((a + 1).saturating_mul(b)))
+fn parameters(inputs: usize, widths: &[f64]) -> f64 {
+    let chain = || std::iter::once(inputs as f64).chain(widths.iter().copied());
+    chain().zip(widths).map(|(a, b)| (a + 1.0) * b).sum()
 }
 
-fn size(query: &[usize], key: &[usize], shape: Shape, truncated: bool) -> PartitionSize {
-    let (query_nodes, key_nodes) = (nodes(query), nodes(key));
+fn size(query: &[f64], key: &[f64], shape: Shape, truncated: bool) -> PartitionSize {
+    let (query_nodes, key_nodes) = (grid_nodes(query), grid_nodes(key));
     let outputs = if truncated { query_nodes.min(key_nodes) } else { query_nodes };
     let (mut q, mut k) = (relu_widths(query, shape), relu_widths(key, shape));
-    let neurons = q.iter().chain(&k).fold(0u128, |sum, w| sum.saturating_add(*w));
+    let neurons: f64 = q.iter().chain(&k).sum();
     // Without truncation local hats are the query embedding themselves.
     if truncated || (query.len() == 1 && shape == Shape::Shared) {
         q.push(outputs);
     }
     k.push(outputs);
-    let parameters = parameters(query.len(), &q).saturating_add(parameters(key.len(), &k));
+    let parameters = parameters(query.len(), &q) + parameters(key.len(), &k);
+    let [query_nodes, key_nodes, neurons, parameters] =
+        [query_nodes, key_nodes, neurons, parameters].map(|n| n as u128);
     PartitionSize { query_nodes, key_nodes, neurons, parameters, bytes: parameters.saturating_mul(4) }
 }
 
@@ -181,29 +180,42 @@ impl PartitionSize {
     }
 }
 
-/// Two boxes and what is asked of the network between them.
+/// Two boxes, as rows of `f32` see them, and what is asked of the network between them.
 struct Task<'a> {
-    queries: &'a Domain,
-    keys: &'a Domain,
+    queries: Cuboid,
+    keys: Cuboid,
     modulus: Modulus<'a>,
     options: PartitionOptions,
 }
 
-impl Task<'_> {
-    fn check(&self) -> Result<()> {
-        let PartitionOptions { error, rank_error, .. } = self.options;
-        for (name, domain) in [("columns of the query box", self.queries), ("columns of the key box", self.keys)] {
-            if domain.dim() > 4 {
-                return Err(Error::parameter(name, "from 1 to 4", domain.dim()));
-            }
+/// A box with its bounds rounded to `f32`: no row of `f32` in it leaves it so.
+fn rounded(domain: &Cuboid, name: &str) -> Result<Cuboid> {
+    domain.check()?;
+    if domain.dim() > 4 {
+        return Err(Error::parameter(format!("columns of the {name} box"), "from 1 to 4", domain.dim()));
+    }
+    let round = |bounds: &[f64]| bounds.iter().map(|v| f64::from(*v as f32)).collect::<Vec<f64>>();
+    let domain = Cuboid { low: round(&domain.low), high: round(&domain.high) };
+    for (low, high) in domain.low.iter().zip(&domain.high) {
+        if !(low < high && low.abs() <= 1e30 && high.abs() <= 1e30) {
+            let expected = "pairs of numbers of size at most 1e30, the low below the high in f32";
+            return Err(Error::parameter(format!("bounds of the {name} box"), expected, format!("{low} and {high}")));
         }
+    }
+    Ok(domain)
+}
+
+impl<'a> Task<'a> {
+    fn new(queries: &Cuboid, keys: &Cuboid, modulus: Modulus<'a>, options: PartitionOptions) -> Result<Self> {
+        let PartitionOptions { error, rank_error, .. } = options;
         if !(error > 0.0 && error.is_finite()) {
             return Err(Error::parameter("error of the partition network", "a positive finite number", error));
         }
         if let Some(rank) = rank_error.filter(|rank| !(*rank > 0.0 && *rank < error)) {
             return Err(Error::parameter("rank error", format!("positive and below the whole error {error}"), rank));
         }
-        self.modulus.check()
+        modulus.check()?;
+        Ok(Task { queries: rounded(queries, "query")?, keys: rounded(keys, "key")?, modulus, options })
     }
 
     /// What interpolation on one grid loses, at most: Jensen's inequality on the mean distance to the nodes. Nodes that
@@ -214,7 +226,7 @@ impl Task<'_> {
 
     /// The fewest cells with which a side loses at most `budget`.
     fn fewest(&self, side: Side, budget: f64) -> Option<usize> {
-        let domain = if side == Side::Query { self.queries } else { self.keys };
+        let domain = if side == Side::Query { &self.queries } else { &self.keys };
         let enough = |cells: usize| self.loss(side, &Grid::new(domain, cells)) <= budget;
         // Far from the origin the nodes of very fine grids move to numbers that f32 holds: coarse grids first.
         let mut high = 1;
@@ -237,13 +249,13 @@ impl Task<'_> {
         let mut best: Option<(Grid, Grid, PartitionSize)> = None;
         let first = self.fewest(Side::Query, budget).unwrap_or(MOST_CELLS + 1);
         for cells in first..=MOST_CELLS {
-            let query = Grid::new(self.queries, cells);
+            let query = Grid::new(&self.queries, cells);
             let own = parameters(query.axes.len(), &relu_widths(&query.cells(), shape));
-            if best.as_ref().is_some_and(|(.., size)| own >= size.parameters) {
+            if best.as_ref().is_some_and(|(.., size)| own as u128 >= size.parameters) {
                 break;
             }
             let Some(others) = self.fewest(Side::Key, budget - self.loss(Side::Query, &query)) else { continue };
-            let key = Grid::new(self.keys, others);
+            let key = Grid::new(&self.keys, others);
             let size = size(&query.cells(), &key.cells(), shape, self.options.rank_error.is_some());
             if best.as_ref().is_none_or(|(.., least)| size.parameters < least.parameters) {
                 best = Some((query, key, size));
@@ -264,22 +276,22 @@ impl Task<'_> {
 /// As [`partition`], the memory limit aside.
 ///
 /// ```
-/// use mercer::construct::{Domain, Modulus, PartitionOptions, partition_size};
-/// let field = Domain::cube(2, 0.0, 1.0)?;
+/// use mercer::Cuboid;
+/// use mercer::construct::{Modulus, PartitionOptions, partition_size};
+/// let field = Cuboid::cube(2, 0.0, 1.0)?;
 /// let options = PartitionOptions { error: 0.05, ..PartitionOptions::default() };
 /// let size = partition_size(&field, &field, Modulus::Lipschitz { query: 1.0, key: 1.0 }, &options)?;
-/// // 30 x 30 nodes a tower would do, and so do grids of different steps.
-/// assert!(size.query_nodes * size.key_nodes < 900 * 900 && size.bytes < 5_000_000);
+/// // Two grids of 900 nodes reach the error, too, with more parameters.
+/// assert_eq!((size.query_nodes, size.key_nodes), (784, 961));
 /// # Ok::<(), mercer::Error>(())
 /// ```
 pub fn partition_size(
-    queries: &Domain,
-    keys: &Domain,
+    queries: &Cuboid,
+    keys: &Cuboid,
     modulus: Modulus<'_>,
     options: &PartitionOptions,
 ) -> Result<PartitionSize> {
-    let task = Task { queries, keys, modulus, options: *options };
-    task.check()?;
+    let task = Task::new(queries, keys, modulus, *options)?;
     Ok(task.smallest(options.error - options.rank_error.unwrap_or(0.0), Shape::Shared)?.2)
 }
 
@@ -291,11 +303,11 @@ pub fn partition_size(
 ///
 /// `|r - r^| <= w_x(|h_x| / 2) + w_y(|h_y| / 2)`
 ///
-/// with the concave moduli `w` (`w(t) = L t` for a Lipschitz constant `L`) and the diagonals `|h|` of the cells: a
-/// point's mean distance to the nodes around it is at most half a diagonal, `sqrt(d) h / 2` in a cube, reached in its
-/// middle. (In the maximum norm the constants are 1/2, 4/7, 5/8, .647 for d = 1..4; they do not hold for Lipschitz
-/// constants in the Euclidean norm.) The guarantee adds the rounding of `f32`, bounded from the weights, and with
-/// truncation the largest discarded entry of the core. The grids are the cheapest that meet the error.
+/// with the concave moduli `w` (`w(t) = L t` for a Lipschitz constant `L`) and the diagonals `|h|` of the cells: a point's mean distance to
+/// the nodes around it is at most half a diagonal, `sqrt(d) h / 2` in a cube, reached in its middle
+/// ([`interpolation_constant`](crate::bounds::interpolation_constant)). The guarantee adds
+/// the rounding of `f32`, bounded from the weights, and with truncation the largest discarded entry of the core. The grids are the
+/// cheapest that meet the error.
 ///
 /// Shapes: one to four columns a side; the towers are `Relu` layers, on the key side (with truncation or one shared
 /// hidden layer on both) followed by a linear one. Outside the boxes nothing is promised.
@@ -309,28 +321,25 @@ pub fn partition_size(
 /// [`crate::ErrorKind::Parameter`] for options out of range or a relation with several components.
 ///
 /// ```
-/// use mercer::construct::{Domain, Modulus, PartitionOptions, partition};
-/// use mercer::{Features, PointRelation};
+/// use mercer::construct::{Modulus, PartitionOptions, partition};
+/// use mercer::{Cuboid, Features, PointRelation};
 /// let later = PointRelation(|x: &[f32], y: &[f32]| f64::from(x[0] - y[0]).max(0.0));
-/// let unit = Domain::cube(1, 0.0, 1.0)?;
-/// let slopes = Modulus::Lipschitz { query: 1.0, key: 1.0 };
-/// let network = partition(&later, &unit, &unit, slopes, &PartitionOptions::default())?;
-/// let (x, y) = (Features::dense(vec![0.9], 1)?, Features::dense(vec![0.2], 1)?);
-/// let value = network.encoder.block(0, &x.rows(), &y.rows())?[0];
+/// let unit = Cuboid::cube(1, 0.0, 1.0)?;
+/// let network = partition(&later, &unit, &unit, Modulus::Lipschitz { query: 1.0, key: 1.0 }, &PartitionOptions::default())?;
+/// let value = network.encoder.block(0, &Features::dense(vec![0.9], 1)?.rows(), &Features::dense(vec![0.2], 1)?.rows())?[0];
 /// assert!(network.guarantee <= 0.1 && (value - 0.7).abs() <= network.guarantee);
 /// # Ok::<(), mercer::Error>(())
 /// ```
 pub fn partition(
     relation: &dyn Relation,
-    queries: &Domain,
-    keys: &Domain,
+    queries: &Cuboid,
+    keys: &Cuboid,
     modulus: Modulus<'_>,
     options: &PartitionOptions,
 ) -> Result<Construction> {
     /// Grids tried while rounding takes a part of the error that is known only when the network is built.
     const TRIES: usize = 6;
-    let task = Task { queries, keys, modulus, options: *options };
-    task.check()?;
+    let task = Task::new(queries, keys, modulus, *options)?;
     if relation.components() != 1 {
         return Err(Error::parameter("relation of a partition network", "one component", relation.components()));
     }
@@ -374,19 +383,18 @@ fn named(
     encoder: DualEncoder,
     error: f64,
 ) -> Construction {
-    let side = |domain: &Domain, grid: &Grid| {
-        let cells: Vec<String> = grid.cells().iter().map(usize::to_string).collect();
-        format!("the box {:?} to {:?} in {} cells", domain.low(), domain.high(), cells.join(" x "))
+    let side = |domain: &Cuboid, grid: &Grid| {
+        let cells: Vec<String> = grid.cells().iter().map(f64::to_string).collect();
+        format!("the box {:?} to {:?} in {} cells", domain.low, domain.high, cells.join(" x "))
     };
     let modulus = match task.modulus {
         Modulus::Lipschitz { query, key } => format!("Lipschitz constants {query} and {key} in the Euclidean norm"),
         Modulus::Concave { .. } => "the given concave moduli of continuity".into(),
     };
     let assumptions = format!(
-        "for every pair with x in {} and y in {}, if the relation has {modulus}; f32 rounding included, inner \
-         products in f64",
-        side(task.queries, grids[0]),
-        side(task.keys, grids[1])
+        "for every pair with x in {} and y in {}, if the relation has {modulus}; f32 rounding included, inner products in f64",
+        side(&task.queries, grids[0]),
+        side(&task.keys, grids[1])
     );
     let guarantee = Guarantee { norm: Norm::Sup, error, confidence: 1.0, evidence: Evidence::Proven, assumptions };
     Construction::new(encoder, format!("partition network of {}", relation.name()), guarantee)
@@ -464,7 +472,7 @@ fn truncated(core: &Matrix, limit: f64) -> Result<(Matrix, Matrix, f64)> {
 
 /// The tower of one grid with the outputs `sum_j hat_j values(j, .)`; `None`: the hats themselves.
 fn tower(grid: &Grid, values: Option<&Matrix>, shape: Shape) -> Result<Built> {
-    let nodes = nodes(&grid.cells()) as usize;
+    let nodes = grid.len();
     if shape == Shape::Shared && grid.axes.len() == 1 {
         let hats = Matrix::from_fn(nodes, nodes, |i, j| if i == j { 1.0 } else { 0.0 });
         return shared_tower(grid, values.unwrap_or(&hats));
@@ -509,4 +517,37 @@ fn shared_tower(grid: &Grid, values: &Matrix) -> Result<Built> {
     let total = errors.iter().sum();
     let output = Layer::new(weights, bias, Activation::Identity)?;
     Ok(Built { tower: Tower::new(vec![hidden, output])?, largest, errors, total })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bounds;
+
+    /// The bound takes one number of cells for both sides; the network takes the cheapest grids, never more than the bound.
+    #[test]
+    fn the_bound_counts_the_network_on_its_grid() {
+        let (mut the_same, mut cases) = (0, 0);
+        for dim in 1..=4 {
+            for step in 0..12 {
+                let error = 0.45 * (dim as f64).sqrt() / 1.13f64.powi(step);
+                let side = 1.0 + 0.07 * f64::from(step);
+                let domain = Cuboid::cube(dim, 0.25, 0.25 + side).unwrap();
+                for (query, key) in [(1.0, 1.0), (0.3, 1.2)] {
+                    let bound = bounds::partition((query, key), dim, side, error).unwrap();
+                    let cells = vec![bound.part("cells a coordinate").unwrap(); dim];
+                    let own = size(&cells, &cells, Shape::Shared, false);
+                    assert_eq!((own.query_nodes as f64, own.neurons as f64), (bound.dimension.unwrap(), bound.neurons));
+                    // What f32 adds to the steps is far below the margin.
+                    let options = PartitionOptions { error: error * 1.0001, ..PartitionOptions::default() };
+                    let found = partition_size(&domain, &domain, Modulus::Lipschitz { query, key }, &options).unwrap();
+                    assert!(found.parameters <= own.parameters, "{dim} {error}: {found:?} above {own:?}");
+                    the_same += usize::from(found == own);
+                    cases += 1;
+                }
+            }
+        }
+        println!("{the_same} of {cases} networks have the grids of the bound");
+        assert!(the_same >= 10, "{the_same} of {cases}");
+    }
 }

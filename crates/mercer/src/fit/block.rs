@@ -6,7 +6,7 @@ use crate::encoder::{Class, DualEncoder};
 use crate::error::{Error, Result};
 use crate::evaluate::Measure;
 use crate::fit::closed::{Basis, Cores, assemble, leading, solve};
-use crate::fit::dimension::{Chosen, choose};
+use crate::fit::dimension::{Chosen, by_dimension, choose, root_mean_square};
 use crate::fit::hidden::{Hidden, Inputs, Proposal, proposals};
 use crate::fit::polish::{CHECK, Limits, Polish, Targets};
 use crate::fit::{Choice, CurvePoint, Dimension, Effort, Fit, Options, Outcome, Progress, Target};
@@ -127,19 +127,23 @@ pub(crate) fn fit_blocks(problem: &Problem, options: &Options, progress: &dyn Pr
     }
     progress.stage("outputs");
     let solved = Solver::new(problem, &sides, &found)?.best(largest, &mut choices)?;
-    let curve = problem.error_curve(&solved)?;
+    let errors = problem.by_dimension(&solved, root_mean_square)?;
+    let curve: Vec<_> = errors.iter().enumerate().map(|(i, &rmse)| CurvePoint { dim: i + 1, rmse }).collect();
     let scale = problem.held_out(&solved)?.scale;
     if scale == 0.0 || !scale.is_finite() {
         let problem = "every held-out value is zero, so no error can be measured";
         return Err(Error::data(problem, "bring more items or pairs, or items that have some"));
     }
-    let measures = |measure| problem.measures(&solved, measure);
-    let Chosen { dim, rmse, relative, met, choice } = choose(&curve, options.dimension, scale, measures)?;
-    choices.push(choice);
-    let whole = matches!(options.dimension, Dimension::Target(Target::Sup(_)));
-    Ok(Fit {
+    let wish = match options.dimension {
         // A largest error is sought elsewhere than on the held-out anchors: `spectral` cuts.
-        encoder: if dim < largest && !whole { solved.truncate(dim)? } else { solved },
+        Dimension::Target(Target::Sup(_)) => Dimension::Fixed(largest),
+        wish => wish,
+    };
+    let measures = |measure: Measure| problem.by_dimension(&solved, |errors| measure.of(errors));
+    let Chosen { dim, rmse, relative, met, choice } = choose(&curve, wish, scale, measures)?;
+    choices.push(choice);
+    Ok(Fit {
+        encoder: if dim < largest { solved.truncate(dim)? } else { solved },
         outcome: if converged { Outcome::Converged } else { Outcome::StepLimit },
         steps,
         held_out_rmse: rmse,
@@ -435,45 +439,14 @@ impl Problem {
         }
     }
 
-    /// Held-out root mean square error of `model` cut to 1, 2, ... coordinates.
-    fn error_curve(&self, model: &DualEncoder) -> Result<Vec<CurvePoint>> {
-        let (x, y) = (&self.queries.valid, &self.keys.as_ref().unwrap_or(&self.queries).valid);
-        let (q, k) = (model.embed_queries(&x.rows())?, model.embed_keys(&y.rows())?);
-        let (dim, width) = (model.dim(), model.components() * model.dim());
-        let mut squares = vec![0.0; dim];
-        let mut count = 0usize;
-        self.for_each_held_out(|l, i, j, value| {
-            let own = l * dim..(l + 1) * dim;
-            let mut error = -value;
-            let products = q[i * width..][own.clone()].iter().zip(&k[j * width..][own]);
-            for ((a, b), sum) in products.zip(&mut squares) {
-                error += f64::from(*a) * f64::from(*b);
-                *sum += error * error;
-            }
-            count += 1;
-        });
-        let point = |(i, sum): (usize, &f64)| CurvePoint { dim: i + 1, rmse: (sum / count.max(1) as f64).sqrt() };
-        Ok(squares.iter().enumerate().map(point).collect())
-    }
-
-    /// The measure of the held-out errors of `model` cut to 1, 2, ... coordinates.
-    fn measures(&self, model: &DualEncoder, measure: Measure) -> Result<Vec<f64>> {
-        let (x, y) = (&self.queries.valid, &self.keys.as_ref().unwrap_or(&self.queries).valid);
-        let (q, k) = (model.embed_queries(&x.rows())?, model.embed_keys(&y.rows())?);
-        let (dim, width) = (model.dim(), model.components() * model.dim());
-        let mut errors = Vec::new();
-        self.for_each_held_out(|_, _, _, value| errors.push(-value));
-        Ok((0..dim)
-            .map(|c| {
-                let mut own = errors.iter_mut();
-                self.for_each_held_out(|l, i, j, _| {
-                    if let Some(error) = own.next() {
-                        *error += f64::from(q[i * width + l * dim + c]) * f64::from(k[j * width + l * dim + c]);
-                    }
-                });
-                measure.of(errors.iter().copied())
-            })
-            .collect())
+    /// A statistic of the held-out errors of `model` cut to 1, 2, ... coordinates.
+    fn by_dimension(
+        &self,
+        model: &DualEncoder,
+        statistic: impl Fn(&mut dyn Iterator<Item = f64>) -> f64,
+    ) -> Result<Vec<f64>> {
+        let items = [&self.queries.valid, &self.keys.as_ref().unwrap_or(&self.queries).valid];
+        by_dimension(model, items, self.blocks.iter().map(|b| &b.valid), self.shared(), statistic)
     }
 
     pub(crate) fn held_out(&self, model: &DualEncoder) -> Result<HeldOut> {

@@ -1,8 +1,12 @@
 //! The embedding dimension: the held-out error of a model cut to each dimension, and the choice from it.
 
+use crate::encoder::DualEncoder;
 use crate::error::Result;
 use crate::evaluate::Measure;
 use crate::fit::{Choice, CurvePoint, Dimension, Target};
+use crate::linalg::Matrix;
+use crate::rows::Features;
+use crate::wide::add_scaled;
 
 /// The dimension and its held-out error.
 pub(crate) struct Chosen {
@@ -12,6 +16,41 @@ pub(crate) struct Chosen {
     /// Whether the target was met, where there is one.
     pub(crate) met: Option<bool>,
     pub(crate) choice: Choice,
+}
+
+/// A statistic of the errors of `model`, cut to 1, 2, ... coordinates, on all pairs of `x` and `y`.
+///
+/// `values`: a matrix a component, a row a key and a column a query. `shared`: `x` and `y` are the same items, of which a pair with
+/// itself does not count.
+pub(crate) fn by_dimension<'a>(
+    model: &DualEncoder,
+    [x, y]: [&Features; 2],
+    values: impl IntoIterator<Item = &'a Matrix>,
+    shared: bool,
+    statistic: impl Fn(&mut dyn Iterator<Item = f64>) -> f64,
+) -> Result<Vec<f64>> {
+    let (q, k) = (model.embed_queries(&x.rows())?, model.embed_keys(&y.rows())?);
+    let (dim, width) = (model.dim(), model.components() * model.dim());
+    let mut errors: Vec<Matrix> = values.into_iter().cloned().collect();
+    let of_dimension = |c: usize| {
+        for (l, error) in errors.iter_mut().enumerate() {
+            let coordinate = l * dim + c;
+            let keys: Vec<f64> = (0..y.len()).map(|j| k[j * width + coordinate].into()).collect();
+            for i in 0..x.len() {
+                add_scaled(error.column_mut(i), -f64::from(q[i * width + coordinate]), &keys);
+            }
+        }
+        let counts = |at: &usize| !(shared && at / y.len() == at % y.len());
+        let mut counted = errors.iter().flat_map(|e| (0..e.data().len()).filter(counts).map(|at| e.data()[at]));
+        statistic(&mut counted)
+    };
+    Ok((0..dim).map(of_dimension).collect())
+}
+
+/// The root mean square, or 0 of none.
+pub(crate) fn root_mean_square(errors: &mut dyn Iterator<Item = f64>) -> f64 {
+    let (sum, count) = errors.fold((0.0, 0usize), |(sum, count), e| (sum + e * e, count + 1));
+    (sum / count.max(1) as f64).sqrt()
 }
 
 /// Chooses from the curve of a model at the largest dimension; `measures` gives another measure of the same errors.

@@ -1,17 +1,15 @@
 //! Relations that can be asked.
 
-use crate::encoder::{Class, DualEncoder};
+use crate::encoder::Class;
 use crate::error::{Error, Result};
 use crate::evaluate::Measure;
 use crate::fit::block::{Anchors, Blocks, Problem, fit_blocks};
-use crate::fit::dimension::choose;
+use crate::fit::dimension::{by_dimension, choose};
 use crate::fit::{Choice, Dimension, Fit, Options, Progress, Target};
 use crate::linalg::Matrix;
 use crate::relation::{Law, Relation, ask_block};
-use crate::rows::Features;
 use crate::seed::{Seed, Stream};
 use crate::spectrum::Energy;
-use crate::wide::add_scaled;
 
 /// Anchors a side, fitted and held out.
 const ANCHORS: [usize; 2] = [2000, 600];
@@ -128,7 +126,7 @@ fn cut_to_largest_error(
     let scale = fit.held_out_rmse / fit.held_out_relative;
     let values: Vec<Matrix> =
         (0..relation.components()).map(|l| ask_block(relation, l, &x, &y)).collect::<Result<_>>()?;
-    let measures = |measure| largest_errors(&fit.encoder, &values, &x, &y, measure);
+    let measures = |measure: Measure| by_dimension(&fit.encoder, [&x, &y], &values, false, |errors| measure.of(errors));
     let chosen = choose(&fit.curve, Dimension::Target(target), scale, measures)?;
     let place = fit.choices.iter().position(|c| c.what == chosen.choice.what);
     if let Some(choice) = place.and_then(|at| fit.choices.get_mut(at)) {
@@ -138,30 +136,6 @@ fn cut_to_largest_error(
     fit.encoder = fit.encoder.truncate(chosen.dim)?;
     (fit.held_out_rmse, fit.held_out_relative, fit.target_met) = (chosen.rmse, chosen.relative, chosen.met);
     Ok(())
-}
-
-/// The measure of the errors on all pairs of `x` and `y`, for the model cut to 1, 2, ... coordinates.
-fn largest_errors(
-    model: &DualEncoder,
-    values: &[Matrix],
-    x: &Features,
-    y: &Features,
-    measure: Measure,
-) -> Result<Vec<f64>> {
-    let (q, k) = (model.embed_queries(&x.rows())?, model.embed_keys(&y.rows())?);
-    let (dim, width) = (model.dim(), model.components() * model.dim());
-    let mut errors: Vec<Matrix> = values.to_vec();
-    Ok((0..dim)
-        .map(|c| {
-            for (l, error) in errors.iter_mut().enumerate() {
-                let keys: Vec<f64> = (0..y.len()).map(|j| k[j * width + l * dim + c].into()).collect();
-                for i in 0..x.len() {
-                    add_scaled(error.column_mut(i), -f64::from(q[i * width + l * dim + c]), &keys);
-                }
-            }
-            measure.of(errors.iter().flat_map(|e| e.data().iter().copied()))
-        })
-        .collect())
 }
 
 fn class(relation: &dyn Relation, law: Law<'_>, two_sets: bool, options: &Options) -> Result<(Class, Choice)> {

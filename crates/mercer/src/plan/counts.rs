@@ -10,7 +10,7 @@ use crate::fit::{Progress, Target};
 use crate::plan::table::least_dim;
 use crate::plan::width::{Search, Trained, Training};
 use crate::plan::{Wish, norm_of};
-use crate::relation::{Kernel, Law, Relation};
+use crate::relation::{Cuboid, Kernel, Law, Relation};
 use crate::spectrum::{Evidence, Floors, Norm, Spectrum};
 use crate::tower::{Activation, Tower};
 
@@ -146,7 +146,7 @@ impl Sizes<'_> {
             return Ok(None);
         };
         let Some(slope) = kernel.lipschitz() else { return Ok(None) };
-        let domain = construct::Domain::cube(dim, -1.0, 1.0)?;
+        let domain = Cuboid::cube(dim, -1.0, 1.0)?;
         let modulus = Modulus::Lipschitz { query: slope, key: slope };
         let options = PartitionOptions { error, memory: MEMORY, ..PartitionOptions::default() };
         let count = |neurons: f64, nodes: f64, measured: Option<f64>, words: String| Count {
@@ -180,7 +180,7 @@ impl Sizes<'_> {
         if kernel.spectral_measure(dim).is_none() {
             return Ok(None);
         }
-        let domain = construct::Domain::cube(dim, -1.0, 1.0)?;
+        let domain = Cuboid::cube(dim, -1.0, 1.0)?;
         let mut features = 2;
         while features <= MOST_FEATURES {
             let built =

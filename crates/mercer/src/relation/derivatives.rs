@@ -15,9 +15,17 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, ErrorKind, Result};
 use crate::relation::kernel::{Form, Kernel};
 use crate::relation::{Relation, check_block};
-use crate::rows::Rows;
+use crate::rows::{Features, Rows};
 
 /// A box of one side: `low_i <= x_i <= high_i`.
+///
+/// ```
+/// use mercer::Cuboid;
+/// let field = Cuboid::new(vec![0.0, -1.0], vec![2.0, 1.0])?;
+/// assert_eq!((field.dim(), field.diameter()), (2, 8f64.sqrt()));
+/// assert_eq!(field.grid(3)?.len(), 9);
+/// # Ok::<(), mercer::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cuboid {
     /// Lower corner, one number a column.
@@ -36,6 +44,17 @@ impl Cuboid {
         let corner = Cuboid { low, high };
         corner.check()?;
         Ok(corner)
+    }
+
+    /// `[low, high]^dim`.
+    ///
+    /// # Errors
+    /// As [`Cuboid::new`]; [`ErrorKind::Parameter`] for more than a million axes.
+    pub fn cube(dim: usize, low: f64, high: f64) -> Result<Self> {
+        if dim > 1 << 20 {
+            return Err(Error::parameter("dimension of the box", "at most 1,048,576", dim));
+        }
+        Cuboid::new(vec![low; dim], vec![high; dim])
     }
 
     /// Refuses what is no box.
@@ -61,6 +80,37 @@ impl Cuboid {
     /// Number of axes.
     pub fn dim(&self) -> usize {
         self.low.len()
+    }
+
+    /// Lengths of the edges.
+    pub fn widths(&self) -> Vec<f64> {
+        self.low.iter().zip(&self.high).map(|(low, high)| high - low).collect()
+    }
+
+    /// Largest Euclidean distance of two points.
+    pub fn diameter(&self) -> f64 {
+        self.widths().iter().map(|width| width * width).sum::<f64>().sqrt()
+    }
+
+    /// All points with `count` evenly spaced coordinates an axis, both ends included, the last axis running fastest.
+    ///
+    /// # Errors
+    /// As [`Cuboid::new`]; [`ErrorKind::Parameter`] unless `count` is at least 2 and the points are at most 2^32 numbers.
+    pub fn grid(&self, count: usize) -> Result<Features> {
+        self.check()?;
+        let points = u32::try_from(self.dim()).ok().and_then(|d| count.checked_pow(d));
+        let points = points.filter(|p| count >= 2 && p.saturating_mul(self.dim()) <= 1 << 32);
+        let expected = "at least 2, with at most 2^32 numbers in all";
+        let points = points.ok_or_else(|| Error::parameter("points an axis", expected, count))?;
+        let mut data = Vec::with_capacity(points * self.dim());
+        for point in 0..points {
+            for axis in 0..self.dim() {
+                let k = point / count.pow((self.dim() - 1 - axis) as u32) % count;
+                let share = k as f64 / (count - 1) as f64;
+                data.push((self.low[axis] + share * (self.high[axis] - self.low[axis])) as f32);
+            }
+        }
+        Features::dense(data, self.dim())
     }
 
     /// Largest `|x_i|`.
@@ -91,7 +141,7 @@ impl Domain {
     /// # Errors
     /// As [`Cuboid::new`].
     pub fn cube(dim: usize, low: f64, high: f64) -> Result<Self> {
-        let side = Cuboid::new(vec![low; dim], vec![high; dim])?;
+        let side = Cuboid::cube(dim, low, high)?;
         Ok(Domain { x: side.clone(), y: side })
     }
 }

@@ -17,6 +17,14 @@ pub enum Law<'a> {
 }
 
 impl Law<'_> {
+    /// Number of coordinates of an item.
+    pub fn dim(&self) -> usize {
+        match self {
+            Law::Cube { dim } => *dim,
+            Law::Items(items) => items.dim(),
+        }
+    }
+
     /// `n` independent draws; of given items with replacement.
     pub(crate) fn draw(&self, n: usize, stream: &mut Stream) -> Result<Features> {
         match self {

@@ -130,12 +130,35 @@ impl SpectralMeasure {
         (normal + scale - a * self.length.ln()).exp()
     }
 
-    /// A radius beyond which `|w|` lies with probability at most `p`: the least of `(E |w|^a / p)^(1/a)` over a list of
-    /// `a` (Markov).
+    /// A radius beyond which `|w|` lies with probability at most `p`: the inverse of [`SpectralMeasure::tail`].
     pub fn radius(&self, p: f64) -> f64 {
+        let radius = |(ln_c, a): (f64, f64)| ((ln_c - p.ln()) / a).exp();
+        self.tails().map(radius).filter(|r| !r.is_nan()).fold(f64::INFINITY, f64::min)
+    }
+
+    /// A bound on the probability that `|w|` is above `radius`: the least of `E |w|^a / radius^a` over a list of `a` (Markov),
+    /// and for Matern kernels `C / radius^q`, `q = 2 nu`.
+    ///
+    /// The latter because `|z|^2 q / (L^2 chi^2) > radius^2` takes `chi^2 < u` with `u = q |z|^2 / (L radius)^2`, of probability at most
+    /// `(u / 2)^(q/2) / G(q/2 + 1)`: `C = (q / L^2)^(q/2) G((d + q) / 2) / (G(d/2) G(q/2 + 1))`, exact in the limit of large radii.
+    pub fn tail(&self, radius: f64) -> f64 {
+        let share = |(ln_c, a): (f64, f64)| (ln_c - a * radius.ln()).exp();
+        self.tails().map(share).filter(|p| !p.is_nan()).fold(1.0, f64::min)
+    }
+
+    /// `(ln C, a)` with `P(|w| > t) <= C / t^a`.
+    fn tails(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
         const POWERS: [f64; 12] = [0.5, 0.75, 0.9, 0.95, 1.5, 2.0, 2.8, 4.0, 4.8, 8.0, 16.0, 32.0];
-        let of_power = |a: f64| ((self.moment(a).ln() - p.ln()) / a).exp();
-        POWERS.iter().map(|&a| of_power(a)).filter(|r| !r.is_nan()).fold(f64::INFINITY, f64::min)
+        let of_student = |degrees: u32| {
+            let (d, q) = (self.dim as f64, f64::from(degrees));
+            let gammas = ln_gamma(0.5 * (d + q)) - ln_gamma(0.5 * d) - ln_gamma(0.5 * q + 1.0);
+            (0.5 * q * q.ln() - q * self.length.ln() + gammas, q)
+        };
+        let student = match self.scale {
+            Scale::StudentT { degrees } => Some(of_student(degrees)),
+            _ => None,
+        };
+        POWERS.iter().map(|&a| (self.moment(a).ln(), a)).chain(student)
     }
 }
 
@@ -192,22 +215,28 @@ mod tests {
             .to_vec()
     }
 
-    fn value(kernel: &Kernel, distance: f32) -> f64 {
-        let (x, y) = (Features::dense(vec![0.0, 0.0], 2).unwrap(), Features::dense(vec![distance, 0.0], 2).unwrap());
+    /// The kernel at a difference in the plane.
+    fn value(kernel: &Kernel, shift: [f32; 2]) -> f64 {
+        let (x, y) = (Features::dense(vec![0.0, 0.0], 2).unwrap(), Features::dense(shift.to_vec(), 2).unwrap());
         let mut out = [0.0];
         kernel.block(0, &x.rows(), &y.rows(), &mut out).unwrap();
         out[0]
     }
 
     #[test]
-    fn mean_cosines_are_the_kernels() {
-        for kernel in kernels() {
+    fn the_kernel_is_the_characteristic_function_of_its_frequencies() {
+        let n = 200_000;
+        let others = ["rational-quadratic:1,3", "matern32:1.2"].map(|text| text.parse().unwrap());
+        for kernel in kernels().into_iter().chain(others) {
             let measure = kernel.spectral_measure(2).unwrap();
             let mut stream = Seed(1).stream("frequencies");
-            let draws: Vec<f64> = (0..40_000).map(|_| measure.draw(&mut stream)[0]).collect();
-            for distance in [0.2f32, 0.7, 2.0] {
-                let mean = draws.iter().map(|w| (w * f64::from(distance)).cos()).sum::<f64>() / draws.len() as f64;
-                assert!((mean - value(&kernel, distance)).abs() < 0.015, "{kernel} at {distance}: {mean}");
+            let draws: Vec<Vec<f64>> = (0..n).map(|_| measure.draw(&mut stream)).collect();
+            for shift in [[0.1, 0.0], [0.3, -0.4], [1.0, 1.0], [-2.0, 0.5]] {
+                let phase = |w: &Vec<f64>| w[0] * f64::from(shift[0]) + w[1] * f64::from(shift[1]);
+                let mean = draws.iter().map(|w| phase(w).cos()).sum::<f64>() / n as f64;
+                let difference = (mean - value(&kernel, shift)).abs();
+                // The standard deviation of the mean is at most 3 / (4 sqrt(n)), as the variance is at most 9/16.
+                assert!(difference < 4.5 * 0.75 / (n as f64).sqrt(), "{kernel} at {shift:?}: {difference}");
             }
         }
     }
@@ -228,15 +257,35 @@ mod tests {
                 (0..40_000).map(|_| measure.draw(&mut stream).iter().map(|w| w * w).sum::<f64>().sqrt()).collect();
             let mean = norms.iter().map(|w| w.sqrt()).sum::<f64>() / norms.len() as f64;
             assert!((mean / measure.moment(0.5) - 1.0).abs() < 0.02, "{kernel}: {mean}");
-            let beyond = norms.iter().filter(|w| **w > measure.radius(0.01)).count();
-            assert!(beyond <= 450, "{kernel}: {beyond}");
+            for p in [0.3, 0.01] {
+                let radius = measure.radius(p);
+                let beyond = norms.iter().filter(|w| **w > radius).count() as f64;
+                let deviation = (p * (1.0 - p) * norms.len() as f64).sqrt();
+                assert!(beyond <= p * norms.len() as f64 + 4.0 * deviation, "{kernel}: {beyond} beyond {radius}");
+                assert!(
+                    (measure.tail(radius) / p - 1.0).abs() < 1e-9,
+                    "{kernel}: {} at {radius}",
+                    measure.tail(radius)
+                );
+            }
+        }
+        // Matern-1/2 on a line has Cauchy frequencies, of which 1 - 2 atan(t L) / pi lie beyond t.
+        let cauchy = Kernel::matern12(0.5).unwrap().spectral_measure(1).unwrap();
+        for t in [20.0, 2000.0] {
+            let exact = 1.0 - std::f64::consts::FRAC_2_PI * f64::atan(0.5 * t);
+            assert!(cauchy.tail(t) >= exact && cauchy.tail(t) < 1.01 * exact, "{} {exact}", cauchy.tail(t));
+        }
+        assert_eq!(cauchy.tail(0.01), 1.0);
+        for kernel in kernels() {
+            assert_eq!(kernel.spectral_measure(3).unwrap().tail(f64::INFINITY), 0.0, "{kernel}");
         }
     }
 
     #[test]
     fn slopes_reach_the_lipschitz_constant_and_not_more() {
         for kernel in kernels().into_iter().chain([Kernel::negative_distance()]) {
-            let slope = |i: i32| (value(&kernel, 1e-3 * (i + 1) as f32) - value(&kernel, 1e-3 * i as f32)).abs() / 1e-3;
+            let at = |i: i32| value(&kernel, [1e-3 * i as f32, 0.0]);
+            let slope = |i: i32| (at(i + 1) - at(i)).abs() / 1e-3;
             let largest = (0..3000).map(slope).fold(0.0, f64::max);
             let constant = kernel.lipschitz().unwrap();
             assert!(largest <= constant * 1.001 && largest > 0.99 * constant, "{kernel}: {largest} of {constant}");

@@ -13,8 +13,10 @@
 //! Every hat is 1 minus terms that are not negative: where it matters, all its terms are at most 1 and so is their
 //! rounding, and far from its node it is exactly 0.
 
-use crate::construct::{Domain, UNIT, roundings};
+use crate::bounds::interpolation_reach;
+use crate::construct::{UNIT, roundings};
 use crate::error::{Error, Result};
+use crate::relation::Cuboid;
 use crate::rows::Features;
 use crate::tower::{Activation, Layer};
 
@@ -53,24 +55,21 @@ pub(super) struct Grid {
 
 impl Grid {
     /// The grid with `cells` on the longest axis and about the same step on the others.
-    pub(super) fn new(domain: &Domain, cells: usize) -> Self {
-        let widths = || domain.low.iter().zip(&domain.high).map(|(l, h)| h - l);
-        let longest = widths().fold(0.0, f64::max);
+    pub(super) fn new(domain: &Cuboid, cells: usize) -> Self {
+        let widths = domain.widths();
+        let longest = widths.iter().copied().fold(0.0, f64::max);
         let count = |width: f64| ((width / longest * cells as f64 - 1e-9).ceil() as usize).max(1);
-        let axes = (0..domain.dim()).zip(widths());
-        Grid { axes: axes.map(|(i, width)| Axis::new(domain.low[i], domain.high[i], count(width))).collect() }
+        let axis = |(i, width)| Axis::new(domain.low[i], domain.high[i], count(width));
+        Grid { axes: widths.into_iter().enumerate().map(axis).collect() }
     }
 
-    pub(super) fn cells(&self) -> Vec<usize> {
-        self.axes.iter().map(|axis| axis.cells).collect()
+    pub(super) fn cells(&self) -> Vec<f64> {
+        self.axes.iter().map(|axis| axis.cells as f64).collect()
     }
 
-    /// Half the diagonal of a cell: the largest mean distance from a point to the nodes that share it.
-    ///
-    /// With the hats at `x` as probabilities of the nodes `v` around it, the mean of `|x - v|` is at most the root of
-    /// the mean of `|x - v|^2 = sum_i h_i^2 t_i (1 - t_i) <= |h|^2 / 4`, with equality in the middle of the cell.
+    /// The largest mean distance from a point to the nodes that share it.
     pub(super) fn reach(&self) -> f64 {
-        0.5 * self.axes.iter().map(|axis| axis.step * axis.step).sum::<f64>().sqrt()
+        interpolation_reach(self.axes.iter().map(|axis| axis.step))
     }
 
     /// Node `at` along each axis, the last running fastest.
@@ -82,7 +81,7 @@ impl Grid {
         position
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.axes.iter().map(|axis| axis.cells + 1).product()
     }
 
@@ -353,25 +352,10 @@ fn finish(before: &Stage, hats: impl Iterator<Item = Affine>) -> Stage {
     last
 }
 
-/// Units of each layer of [`hats`], from the numbers of cells alone.
-pub(super) fn widths(cells: &[usize]) -> Vec<u128> {
-    let n: Vec<u128> = cells.iter().map(|&n| n as u128).collect();
-    let nodes: u128 = n.iter().map(|n| n + 1).product();
-    match n[..] {
-        [a] => vec![2 * a, nodes],
-        [a, b] => vec![2 * (a + b), nodes],
-        [a, b, c] => vec![2 * a + 3 * (b + c), a + 1 + 2 * nodes, nodes],
-        [a, b, c, d] => {
-            let pairs = (a + 1) * (b + 1);
-            vec![2 * (a + b) + 3 * (c + d), 2 * pairs + 2 * a + 3 * (c + d), pairs + 2 * nodes, nodes]
-        }
-        _ => Vec::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounds::hat_layers;
     use crate::seed::Seed;
     use crate::tower::Tower;
 
@@ -386,11 +370,11 @@ mod tests {
         for (dim, cells) in [(1, 1), (1, 9), (1, 700), (2, 1), (2, 7), (3, 1), (3, 4), (4, 1), (4, 2)] {
             let low: Vec<f64> = (0..dim).map(|i| [-1.0, 0.3, 5.0, -0.01][i]).collect();
             let high: Vec<f64> = (0..dim).map(|i| low[i] + [2.0, 1.1, 1.7, 0.9][i]).collect();
-            let domain = Domain::new(low, high).unwrap();
+            let domain = Cuboid::new(low, high).unwrap();
             let grid = Grid::new(&domain, cells);
             let hats = hats(&grid).unwrap();
-            let widths: Vec<u128> = hats.layers.iter().map(|l| l.outputs() as u128).collect();
-            assert_eq!(widths, super::widths(&grid.cells()));
+            let widths: Vec<f64> = hats.layers.iter().map(|l| l.outputs() as f64).collect();
+            assert_eq!(widths, hat_layers(&grid.cells()));
             let tower = Tower::new(hats.layers).unwrap();
             let mut rows: Vec<f32> = domain.high.iter().map(|v| *v as f32).collect();
             for _ in 0..300 {
