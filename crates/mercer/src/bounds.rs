@@ -80,7 +80,8 @@ fn check_error(eps: f64) -> Result<()> {
     Err(Error::parameter("target error", "a positive number", eps))
 }
 
-/// `ln` of a number of balls of radius `radius` that cover a box with these edges: a grid whose cells have that half-diagonal.
+/// `ln` of a number of balls of radius `radius` that cover a box with these edges: a grid whose cells have that
+/// half-diagonal.
 fn covering_ln(widths: impl ExactSizeIterator<Item = f64>, radius: f64) -> f64 {
     let edge = 2.0 * radius / (widths.len() as f64).sqrt();
     widths.map(|width| (width / edge).ceil().max(1.0).ln()).sum()

@@ -4,8 +4,8 @@ use crate::bounds::{Bound, check_error};
 use crate::error::{Error, Result};
 use crate::spectrum::{Evidence, Norm};
 
-/// `c_d = sqrt(d) / 2`: piecewise linear interpolation on the Freudenthal triangulation of a grid of step `h` errs by at most `c_d h L`
-/// for a function with Lipschitz constant `L` in the Euclidean norm, and no smaller constant does.
+/// `c_d = sqrt(d) / 2`: piecewise linear interpolation on the Freudenthal triangulation of a grid of step `h` errs by
+/// at most `c_d h L` for a function with Lipschitz constant `L` in the Euclidean norm, and no smaller constant does.
 ///
 /// (In the maximum norm it is 1/2, 4/7, 5/8, .647 for `d = 1..4`.)
 pub fn interpolation_constant(dim: usize) -> f64 {
@@ -14,13 +14,14 @@ pub fn interpolation_constant(dim: usize) -> f64 {
 
 /// Half the diagonal of a cell with the given steps: the largest mean distance from a point to the nodes that share it.
 ///
-/// With the hats at `x` as probabilities of the nodes `v` around it, the mean of `|x - v|` is at most the root of the mean of
-/// `|x - v|^2 = sum_i h_i^2 t_i (1 - t_i) <= |h|^2 / 4`, with equality in the middle of the cell.
+/// With the hats at `x` as probabilities of the nodes `v` around it, the mean of `|x - v|` is at most the root of the
+/// mean of `|x - v|^2 = sum_i h_i^2 t_i (1 - t_i) <= |h|^2 / 4`, with equality in the middle of the cell.
 pub(crate) fn interpolation_reach(steps: impl Iterator<Item = f64>) -> f64 {
     0.5 * steps.map(|h| h * h).sum::<f64>().sqrt()
 }
 
-/// ReLU units of each layer that has the hats of a grid as its last units, for one to four numbers of cells; else empty.
+/// ReLU units of each layer that has the hats of a grid as its last units, for one to four numbers of cells; else
+/// empty.
 ///
 /// Which units these are is told where the network is built, in `construct/partition/hats.rs`. Exact below 2^53.
 pub(crate) fn hat_layers(cells: &[f64]) -> Vec<f64> {
@@ -50,13 +51,13 @@ pub(crate) fn grid_nodes(cells: &[f64]) -> f64 {
     cells.iter().map(|n| n + 1.0).product()
 }
 
-/// A partition network for a relation with Lipschitz constants `(L_x, L_y)` on two boxes of `dim` coordinates and side `side`
-/// (2 for `[-1, 1]^dim`), in the sup norm.
+/// A partition network for a relation with Lipschitz constants `(L_x, L_y)` on two boxes of `dim` coordinates and side
+/// `side` (2 for `[-1, 1]^dim`), in the sup norm.
 ///
-/// The grid step is the largest with `c_d h (L_x + L_y) <= eps`, rounded so that the side has whole cells, the same for both towers;
-/// each has `(cells + 1)^dim` nodes, which is also the dimension, and the ReLU units of the network that
-/// [`crate::construct::partition`] writes down, in one to four coordinates. [`crate::construct::partition_size`] counts that network
-/// itself, whose two grids may differ where that is cheaper.
+/// The grid step is the largest with `c_d h (L_x + L_y) <= eps`, rounded so that the side has whole cells, the same for
+/// both towers; each has `(cells + 1)^dim` nodes, which is also the dimension, and the ReLU units of the network that
+/// [`crate::construct::partition`] writes down, in one to four coordinates. [`crate::construct::partition_size`] counts
+/// that network itself, whose two grids may differ where that is cheaper.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Parameter`] for an error, constant or side that is not positive and finite, or dimension 0.

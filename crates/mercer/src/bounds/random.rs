@@ -7,11 +7,11 @@
 //! - RMS: the expected mean-square error is at most `9 / (16 M)`, for any law of the pairs; Markov adds a factor `1 /
 //!   delta`;
 //! - at one `z`, by Hoeffding and Bernstein, `P(|s - k| >= t) <= 2 exp(-M max(t^2 / 2, t^2 / (9/8 + 4 t / 3)))`;
-//! - sup norm: the differences of a box with edges `w` fill a box with edges `2 w`, and `s - k` is even, so half of a grid counts. Its
-//!   Lipschitz constant is at most `mean |w_j| + E |w|`, below `2 sigma + sigma / sqrt(M delta / 2)` with probability `1 - delta / 2`
-//!   (Chebyshev); or, where no frequency exceeds `W`, which has probability `1 - delta / 2` at `P(|w| > W) <= delta / (2 M)`, below
-//!   `2 W`, while the mean of `s`, given that, is off by `b = 2 p / (1 - p)`, `p = P(|w| > W)`, and the variance by `5 b / 2` at
-//!   most. The second needs no second moment.
+//! - sup norm: the differences of a box with edges `w` fill a box with edges `2 w`, and `s - k` is even, so half of a
+//!   grid counts. Its Lipschitz constant is at most `mean |w_j| + E |w|`, below `2 sigma + sigma / sqrt(M delta / 2)`
+//!   with probability `1 - delta / 2` (Chebyshev); or, where no frequency exceeds `W`, which has probability
+//!   `1 - delta / 2` at `P(|w| > W) <= delta / (2 M)`, below `2 W`, while the mean of `s`, given that, is off by
+//!   `b = 2 p / (1 - p)`, `p = P(|w| > W)`, and the variance by `5 b / 2` at most. The second needs no second moment.
 
 use crate::bounds::{Bound, check_error, covering_ln};
 use crate::error::{Error, Result};
@@ -80,12 +80,12 @@ pub fn random_features(kernel: &Kernel, law: &Law<'_>, eps: f64, norm: Norm, con
     Ok(bound)
 }
 
-/// The error that `units` random Fourier features, drawn once, stay below on all pairs of a box with the given confidence: the inverse
-/// of [`random_features`] in the sup norm, at most 2.
+/// The error that `units` random Fourier features, drawn once, stay below on all pairs of a box with the given
+/// confidence: the inverse of [`random_features`] in the sup norm, at most 2.
 ///
 /// # Errors
-/// [`crate::ErrorKind::Parameter`] for a kernel without spectral measure, fewer than 2 units or a confidence outside (0, 1); as
-/// [`Cuboid::new`].
+/// [`crate::ErrorKind::Parameter`] for a kernel without spectral measure, fewer than 2 units or a confidence outside
+/// (0, 1); as [`Cuboid::new`].
 ///
 /// ```
 /// use mercer::bounds::random_features_error;

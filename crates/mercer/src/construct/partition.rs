@@ -303,10 +303,10 @@ pub fn partition_size(
 ///
 /// `|r - r^| <= w_x(|h_x| / 2) + w_y(|h_y| / 2)`
 ///
-/// with the concave moduli `w` (`w(t) = L t` for a Lipschitz constant `L`) and the diagonals `|h|` of the cells: a point's mean distance to
-/// the nodes around it is at most half a diagonal, `sqrt(d) h / 2` in a cube, reached in its middle
-/// ([`interpolation_constant`](crate::bounds::interpolation_constant)). The guarantee adds
-/// the rounding of `f32`, bounded from the weights, and with truncation the largest discarded entry of the core. The grids are the
+/// with the concave moduli `w` (`w(t) = L t` for a Lipschitz constant `L`) and the diagonals `|h|` of the cells: a
+/// point's mean distance to the nodes around it is at most half a diagonal, `sqrt(d) h / 2` in a cube, reached in its
+/// middle ([`interpolation_constant`](crate::bounds::interpolation_constant)). The guarantee adds the rounding of
+/// `f32`, bounded from the weights, and with truncation the largest discarded entry of the core. The grids are the
 /// cheapest that meet the error.
 ///
 /// Shapes: one to four columns a side; the towers are `Relu` layers, on the key side (with truncation or one shared
@@ -524,7 +524,8 @@ mod tests {
     use super::*;
     use crate::bounds;
 
-    /// The bound takes one number of cells for both sides; the network takes the cheapest grids, never more than the bound.
+    /// The bound takes one number of cells for both sides; the network takes the cheapest grids, never more than the
+    /// bound.
     #[test]
     fn the_bound_counts_the_network_on_its_grid() {
         let (mut the_same, mut cases) = (0, 0);

@@ -22,12 +22,14 @@ const SINE: f64 = 3e-6;
 /// normal; Matern: Student's t with `2 nu` degrees of freedom; rational quadratic: a gamma mixture of normals), cosines
 /// as sines shifted by a quarter turn.
 ///
-/// The guarantee holds with probability `confidence` over the frequencies. Where the spectral measure has a second moment it bounds the
-/// largest error on the box: [`random_features_error`](crate::bounds::random_features_error). Frequencies too high for `f32` are
-/// drawn again, which happens with probability at most `m p / 2`, `p` that of one, and takes so much from the confidence that is
-/// left for the draw. For `matern12`, which has no second moment, it bounds the root mean square error under any law of pairs:
-/// `(1 + 5 p + 2 sqrt(ln(1 / (1 - confidence)))) / sqrt(m) + 2 p`, for the variance of a cosine is at most `1/2 + 5 p`, changing one of the
-/// frequencies moves the error's norm by at most `4 / m` (McDiarmid), and drawing again moves the mean by at most `2 p`. Rounding is added.
+/// The guarantee holds with probability `confidence` over the frequencies. Where the spectral measure has a second
+/// moment it bounds the largest error on the box: [`random_features_error`](crate::bounds::random_features_error).
+/// Frequencies too high for `f32` are drawn again, which happens with probability at most `m p / 2`, `p` that of one,
+/// and takes so much from the confidence that is left for the draw. For `matern12`, which has no second moment, it
+/// bounds the root mean square error under any law of pairs:
+/// `(1 + 5 p + 2 sqrt(ln(1 / (1 - confidence)))) / sqrt(m) + 2 p`, for the variance of a cosine is at most `1/2 + 5 p`,
+/// changing one of the frequencies moves the error's norm by at most `4 / m` (McDiarmid), and drawing again moves the
+/// mean by at most `2 p`. Rounding is added.
 ///
 /// Cost: `m (d + 1)` weights. The error falls as `1 / sqrt(m)`.
 ///

@@ -20,8 +20,8 @@ pub(crate) struct Chosen {
 
 /// A statistic of the errors of `model`, cut to 1, 2, ... coordinates, on all pairs of `x` and `y`.
 ///
-/// `values`: a matrix a component, a row a key and a column a query. `shared`: `x` and `y` are the same items, of which a pair with
-/// itself does not count.
+/// `values`: a matrix a component, a row a key and a column a query. `shared`: `x` and `y` are the same items, of which
+/// a pair with itself does not count.
 pub(crate) fn by_dimension<'a>(
     model: &DualEncoder,
     [x, y]: [&Features; 2],
@@ -91,8 +91,8 @@ pub(crate) fn choose(
 
 /// The point farthest below the chord of log error against dimension, up to the lowest error.
 ///
-/// Exponential decay is straight down to where rounding or noise flattens it: the knee is where it flattens. Power laws are
-/// convex: the knee is where further coordinates start to buy little.
+/// Exponential decay is straight down to where rounding or noise flattens it: the knee is where it flattens. Power laws
+/// are convex: the knee is where further coordinates start to buy little.
 fn knee(curve: &[CurvePoint]) -> CurvePoint {
     let log = |p: &CurvePoint| p.rmse.max(1e-300).ln();
     let (first, last) = (curve[0], curve[curve.len() - 1]);

@@ -95,7 +95,8 @@ impl Cuboid {
     /// All points with `count` evenly spaced coordinates an axis, both ends included, the last axis running fastest.
     ///
     /// # Errors
-    /// As [`Cuboid::new`]; [`ErrorKind::Parameter`] unless `count` is at least 2 and the points are at most 2^32 numbers.
+    /// As [`Cuboid::new`]; [`ErrorKind::Parameter`] unless `count` is at least 2 and the points are at most 2^32
+    /// numbers.
     pub fn grid(&self, count: usize) -> Result<Features> {
         self.check()?;
         let points = u32::try_from(self.dim()).ok().and_then(|d| count.checked_pow(d));

@@ -136,11 +136,12 @@ impl SpectralMeasure {
         self.tails().map(radius).filter(|r| !r.is_nan()).fold(f64::INFINITY, f64::min)
     }
 
-    /// A bound on the probability that `|w|` is above `radius`: the least of `E |w|^a / radius^a` over a list of `a` (Markov),
-    /// and for Matern kernels `C / radius^q`, `q = 2 nu`.
+    /// A bound on the probability that `|w|` is above `radius`: the least of `E |w|^a / radius^a` over a list of `a`
+    /// (Markov), and for Matern kernels `C / radius^q`, `q = 2 nu`.
     ///
-    /// The latter because `|z|^2 q / (L^2 chi^2) > radius^2` takes `chi^2 < u` with `u = q |z|^2 / (L radius)^2`, of probability at most
-    /// `(u / 2)^(q/2) / G(q/2 + 1)`: `C = (q / L^2)^(q/2) G((d + q) / 2) / (G(d/2) G(q/2 + 1))`, exact in the limit of large radii.
+    /// The latter because `|z|^2 q / (L^2 chi^2) > radius^2` takes `chi^2 < u` with `u = q |z|^2 / (L radius)^2`, of
+    /// probability at most `(u / 2)^(q/2) / G(q/2 + 1)`: `C = (q / L^2)^(q/2) G((d + q) / 2) / (G(d/2) G(q/2 + 1))`,
+    /// exact in the limit of large radii.
     pub fn tail(&self, radius: f64) -> f64 {
         let share = |(ln_c, a): (f64, f64)| (ln_c - a * radius.ln()).exp();
         self.tails().map(share).filter(|p| !p.is_nan()).fold(1.0, f64::min)
