@@ -55,6 +55,8 @@ pub(crate) enum Verb {
     Evaluate(EvaluateArgs),
     /// Certify a model's error on pairs that nobody has seen yet
     Certify(CertifyArgs),
+    /// Run every theorem: what it predicts, what is measured, whether it holds
+    Verify(VerifyArgs),
     /// Write the embeddings of items
     Embed(EmbedArgs),
     /// Find the keys with the largest values for each query
@@ -324,6 +326,26 @@ Examples:
 pub(crate) struct InfoArgs {
     /// Model file
     pub(crate) model: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mercer verify
+  mercer verify --report verify.html
+  mercer verify --json
+
+It takes a few minutes. With --json one object a claim is printed, a line each (claim, predicted, measured, holds). Exit code 3: a claim does not hold.")]
+pub(crate) struct VerifyArgs {
+    /// Write a page with plots
+    #[arg(long, value_name = "FILE.html")]
+    pub(crate) report: Option<PathBuf>,
+    /// Seed of every random draw
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
 }
 
 #[derive(Debug, Args)]

@@ -7,7 +7,7 @@ use mercer::certify::{Certificate, Method, Quantity, Statement};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::describe::{counted, number, percent, population};
+use crate::describe::{counted, evidence, number, percent, population};
 
 /// A certificate in a model file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -182,13 +182,8 @@ pub(crate) fn full(certificate: &Certificate) -> String {
             let _ = write!(text, ", {} measured", value(s, measured));
         }
         if let Some(sharper) = &s.sharper {
-            let _ = write!(
-                text,
-                "; {} needs {} pairs ({})",
-                sharper.statement,
-                sharper.pairs,
-                format!("{:?}", sharper.basis).to_lowercase()
-            );
+            let _ =
+                write!(text, "; {} needs {} pairs ({})", sharper.statement, sharper.pairs, evidence(sharper.evidence));
         }
         text.push('\n');
         // Statements share most of their assumptions: each is said once.

@@ -16,6 +16,7 @@ mod predict;
 mod search;
 mod settings;
 mod source;
+mod verify;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -81,6 +82,7 @@ pub fn run_on(
         Verb::Predict(own) => predict::predict(&own, &mut console),
         Verb::Evaluate(own) => predict::evaluate(&own, &mut console),
         Verb::Certify(own) => certify::run(&own, &mut console),
+        Verb::Verify(own) => verify::run(&own, &mut console),
         Verb::Embed(own) => search::embed(&own, &mut console),
         Verb::Search(own) => search::search(&own, &mut console),
         Verb::Info(own) => info::run(&own, &mut console),

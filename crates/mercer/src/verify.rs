@@ -1,9 +1,22 @@
-//! Every theorem as a claim with a prediction and a measurement.
+//! Every theorem as a claim with a prediction and a measurement, on relations whose truth is known.
+//!
+//! [`verify`] runs them all: universality and neuron bounds of symmetric and of asymmetric relations, the spaces that learned
+//! relations reproduce, spectra and floors known in closed form, and the coverage of certificates.
+
+mod asymmetric;
+mod certificates;
+mod floors;
+mod spaces;
+mod symmetric;
 
 use serde::Serialize;
 
 use crate::certify::sup::SupNorm;
-use crate::plan::Need;
+use crate::error::Result;
+use crate::fit::{Options, Progress, Target};
+use crate::plan::{Need, Plan, Wish};
+use crate::seed::Seed;
+use crate::spectrum::Norm;
 
 /// One claim of the theory, what it predicts and what was seen.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -90,4 +103,115 @@ impl Verification {
     pub fn holds(&self) -> bool {
         self.claims.iter().all(|c| c.holds)
     }
+}
+
+/// The errors over which neurons are counted, in each norm.
+const ERRORS: [f64; 4] = [0.3, 0.1, 0.03, 0.01];
+
+/// Runs every claim.
+///
+/// Cost: about two minutes on two cores.
+///
+/// # Errors
+/// What a fit, a floor or a certificate reports; a claim that fails is no error.
+pub fn verify(seed: Seed, progress: &dyn Progress) -> Result<Verification> {
+    let mut found = Verification {
+        claims: Vec::new(),
+        spectra: Vec::new(),
+        errors: Vec::new(),
+        neurons: Vec::new(),
+        worst: Vec::new(),
+    };
+    symmetric::verify(&mut found, seed, progress)?;
+    asymmetric::verify(&mut found, seed, progress)?;
+    spaces::verify(&mut found, seed, progress)?;
+    floors::verify(&mut found, seed, progress)?;
+    certificates::verify(&mut found, seed, progress)?;
+    Ok(found)
+}
+
+impl Verification {
+    fn claim(&mut self, theorem: &str, claim: String, predicted: String, measured: String, holds: bool) {
+        self.claims.push(Claim { theorem: theorem.into(), claim, predicted, measured, holds });
+    }
+
+    /// Takes a plan's figures.
+    fn take(&mut self, plan: &Plan, relation: &str) {
+        let floors = plan.rows.iter().filter_map(|r| Some((r.dim, r.floor?))).filter(|f| f.1 > 0.0).collect();
+        let tail = |s: &crate::spectrum::Spectrum| (1..=64).map(|dim| (dim, s.rms_tail(dim))).collect();
+        self.errors.push(ErrorFigure {
+            relation: relation.into(),
+            attained: plan.curve.iter().copied().filter(|p| p.0 <= 64).collect(),
+            floors,
+            tails: plan.spectrum.as_ref().map_or_else(Vec::new, tail),
+        });
+        self.neurons.push(NeuronFigure { relation: relation.into(), needs: plan.needs.clone() });
+    }
+
+    /// That no fitted model goes below a certified floor.
+    fn check_floors(&mut self, theorem: &str, plan: &Plan, relation: &str) {
+        let ratios: Vec<f64> =
+            plan.rows.iter().filter_map(|r| Some(r.attainable / r.floor.filter(|f| *f > 0.0)?)).collect();
+        let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
+        self.claim(
+            theorem,
+            format!("no model of {relation} errs less than the certified floor of its dimension"),
+            "fitted error / floor at least 1 at every dimension".into(),
+            format!("at least {least:.3} over {} dimensions", ratios.len()),
+            least >= 1.0 && !ratios.is_empty(),
+        );
+    }
+
+    /// That towers are found for every error, and that they need fewer neurons than the bounds say.
+    fn check_needs(&mut self, names: [&str; 2], plan: &Plan, relation: &str) {
+        let measured = |need: &Need| match &need.trained {
+            Some(t) => format!("{:.1e} with {} neurons", t.error, t.neurons),
+            None => "none found".into(),
+        };
+        for norm in [Norm::Rms, Norm::Sup] {
+            let own: Vec<&Need> = plan.needs.iter().filter(|n| n.norm == norm).collect();
+            if own.is_empty() {
+                continue;
+            }
+            let asked: Vec<String> = own.iter().map(|n| n.error.to_string()).collect();
+            let met = |n: &&Need| n.trained.as_ref().is_some_and(|t| t.error <= n.error);
+            self.claim(
+                names[0],
+                format!("towers reach every {norm} error asked for on {relation}"),
+                format!("at most {}", asked.join(", ")),
+                own.iter().copied().map(measured).collect::<Vec<_>>().join(", "),
+                own.iter().all(met),
+            );
+            let bounds: Vec<(f64, f64, &str)> = own
+                .iter()
+                .flat_map(|n| n.counts.iter().map(move |c| (n, c)))
+                .filter(|(_, c)| c.name.ends_with("bound"))
+                .filter_map(|(n, c)| Some((n.trained.as_ref()?.neurons as f64, c.neurons?, c.name.as_str())))
+                .collect();
+            let share = bounds.iter().map(|(trained, bound, _)| trained / bound).fold(0.0, f64::max);
+            let mut kinds: Vec<&str> = bounds.iter().map(|b| b.2).collect();
+            kinds.sort_unstable();
+            kinds.dedup();
+            self.claim(
+                names[1],
+                format!(
+                    "trained towers for {relation} need fewer neurons than the bounds in {norm} ({})",
+                    kinds.join(", ")
+                ),
+                "trained / bound at most 1 at every error".into(),
+                format!("at most {share:.1e} over {} bounds", bounds.len()),
+                share <= 1.0 && !bounds.is_empty(),
+            );
+        }
+    }
+}
+
+/// Targets in both norms over [`ERRORS`].
+fn wish(seed: Seed, norms: &[Norm]) -> Wish {
+    let target = |norm: &Norm, error: f64| match norm {
+        Norm::Rms => Target::Absolute(error),
+        Norm::Sup => Target::Sup(error),
+    };
+    let targets = norms.iter().flat_map(|norm| ERRORS.map(|error| target(norm, error))).collect();
+    Wish { targets, options: Options { seed, ..Options::default() }, ..Wish::default() }
 }

@@ -143,10 +143,8 @@ fn partition_networks_keep_their_guarantee_for_random_relations_on_random_boxes(
             };
             let (queries, keys) = (domain(dx), domain(dy));
             let slopes: Vec<Vec<f64>> = (0..12).map(|_| (0..dx + dy).map(|_| stream.normal()).collect()).collect();
-            let middle: Vec<f64> = [&queries, &keys]
-                .iter()
-                .flat_map(|d| d.low().iter().zip(d.high()).map(|(l, h)| 0.5 * (l + h)))
-                .collect();
+            let middle: Vec<f64> =
+                [&queries, &keys].iter().flat_map(|d| d.low.iter().zip(&d.high).map(|(l, h)| 0.5 * (l + h))).collect();
             let relation = PointRelation(|x: &[f32], y: &[f32]| {
                 let own = |a: &Vec<f64>| {
                     x.iter().chain(y).zip(a).zip(&middle).map(|((v, a), m)| a * (f64::from(*v) - m)).sum::<f64>()
