@@ -3,11 +3,11 @@
 use std::fs::canonicalize;
 use std::path::Path;
 
-use mercer::certify::sup::{Budget, Domain, certify as certify_sup};
+use mercer::certify::sup::{Budget, certify as certify_sup};
 use mercer::certify::{Certificate, Goal, Request, certify_complete, certify_pairs, certify_relation};
 use mercer::fit::Target;
 use mercer::pipeline::Population;
-use mercer::{DualEncoder, Kernel, Law, Model, Relation, with_threads};
+use mercer::{Domain, DualEncoder, Kernel, Law, Model, Relation, with_threads};
 use mercer_table::{Input, PairTable, ReadOptions};
 use serde::Serialize;
 use serde_json::Value;
@@ -224,8 +224,8 @@ fn by_asking(
                 // A proven largest error is the range that an exact interval of the mean square needs.
                 request.range = request.range.or(Some(sup.with_rounding()));
             }
-            let (certificate, (values, _)) = certify_relation(&encoder, &kernel, law, None, arguments.draw, request)?;
-            scale = (values.iter().map(|v| v * v).sum::<f64>() / values.len() as f64).sqrt();
+            let (certificate, fresh) = certify_relation(&encoder, &kernel, law, None, arguments.draw, request)?;
+            scale = (fresh.value.iter().map(|v| v * v).sum::<f64>() / fresh.value.len() as f64).sqrt();
             found.push(Stored::held_out(dim, &name, &certificate));
         }
         Ok(())

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use mercer::certify::Certificate;
 use mercer::certify::sup::SupNorm;
+use mercer::certify::{Certificate, Values};
 use mercer::evaluate::{Ranking, Summary};
 use mercer::fit::{Choice, CurvePoint, Fit, Options, Outcome};
-use mercer::pipeline::{self, Population, Residuals, TableFit};
+use mercer::pipeline::{self, Population, TableFit};
 use mercer::{Model, Record, Relation, with_threads};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -59,7 +59,7 @@ struct Fitted {
     sup: Option<SupNorm>,
     /// Why there is no sup-norm certificate, where one could be expected.
     sup_refused: Option<String>,
-    residuals: Residuals,
+    residuals: Values,
     ranking: Option<Ranking>,
     columns: Vec<Value>,
 }

@@ -41,7 +41,7 @@ mod sources;
 pub mod sup;
 
 pub use census::census;
-pub use sources::{certify_complete, certify_pairs, certify_relation};
+pub use sources::{Values, certify_complete, certify_pairs, certify_relation};
 
 use serde::{Deserialize, Serialize};
 

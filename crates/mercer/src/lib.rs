@@ -56,7 +56,8 @@ pub use encoder::{Class, DualEncoder, Form, Link, Model, Record};
 pub use error::{Error, ErrorKind, Result};
 pub use parallel::with_threads;
 pub use relation::{
-    Cuboid, Domain, Kernel, Law, PairChunk, PairSource, Pairs, PointRelation, Relation, SpectralMeasure, Split,
+    BoundedFunction, Cuboid, Domain, Kernel, Law, PairChunk, PairSource, Pairs, PointRelation, Relation, Smooth,
+    SpectralMeasure, Split,
 };
 pub use rows::{Features, ItemSource, Rows};
 pub use seed::{Seed, Stream};

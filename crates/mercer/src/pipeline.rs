@@ -1,6 +1,6 @@
 //! The whole job on a table: split, fit, and the error of the saved model on pairs that it never saw.
 
-use crate::certify::{Certificate, Request, certify_complete, certify_pairs};
+use crate::certify::{Certificate, Request, Values, certify_complete, certify_pairs};
 use crate::encoder::DualEncoder;
 use crate::error::{Error, Result};
 mod kernel;
@@ -29,15 +29,6 @@ pub struct PairTable<'a> {
     pub absent: Option<f32>,
 }
 
-/// Values with their predictions.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Residuals {
-    /// The values observed.
-    pub value: Vec<f64>,
-    /// The model's values.
-    pub predicted: Vec<f64>,
-}
-
 /// A fitted table.
 #[derive(Clone, Debug)]
 pub struct TableFit {
@@ -48,7 +39,7 @@ pub struct TableFit {
     /// What those errors certify of pairs that nobody has seen, by population.
     pub certificates: Vec<Certificate>,
     /// Values and predictions of those pairs, in no population's order.
-    pub residuals: Residuals,
+    pub residuals: Values,
     /// Ranking of the listed pairs, where all others are declared absent.
     pub ranking: Option<Ranking>,
     /// Query and key items that were fitted, increasing.
@@ -192,7 +183,7 @@ fn known_items(table: &PairTable<'_>, parts: &[&Pairs]) -> [Vec<usize>; 2] {
 struct Test {
     test: Vec<(Population, Summary)>,
     certificates: Vec<Certificate>,
-    residuals: Residuals,
+    residuals: Values,
 }
 
 /// Errors and certificates by population, in the populations' order; populations without pairs are left out.
@@ -218,7 +209,7 @@ fn test_errors(
     Ok(Test {
         test: all.into_iter().filter_map(summary).collect(),
         certificates: certify_pairs(model, table.queries, table.keys, pairs, population, request)?,
-        residuals: Residuals { value, predicted },
+        residuals: Values { value, predicted },
     })
 }
 

@@ -16,7 +16,7 @@ pub use width::Trained;
 use crate::encoder::Class;
 use crate::error::Result;
 use crate::fit::{Dimension, Fit, Options, Progress, SizePoint, Target, spectral};
-use crate::plan::counts::Sizes;
+use crate::plan::counts::{Sizes, barron_norms};
 use crate::relation::{Kernel, Law, Relation};
 use crate::spectrum::{Anchors, Energy, FloorOptions, Floors, Norm, Spectrum, floors, sampled};
 
@@ -125,7 +125,7 @@ impl From<&SizePoint> for Size {
 /// Dimensions of a plan's rows.
 const DIMENSIONS: [usize; 12] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64];
 /// Items on which the spectrum is sampled.
-const SAMPLE: usize = 600;
+const SAMPLE: usize = 1000;
 
 /// The dimensions whose rows are shown: a fixed ladder, and the recommended one.
 fn dimensions(largest: usize, chosen: usize) -> Vec<usize> {
@@ -210,18 +210,13 @@ pub fn plan_relation(
     progress.stage("spectrum");
     let spectrum = sampled(relation, 0, queries, keys, Anchors::Spread, SAMPLE, wish.options.seed)?;
     let scale = fit.held_out_rmse / fit.held_out_relative;
-    let sizes = Sizes {
-        relation,
-        kernel,
-        queries,
-        keys,
-        class,
-        floors: &floors,
-        spectrum: &spectrum,
-        model: &fit.encoder,
-        scale,
-        wish,
+    let norms = if wish.targets.is_empty() {
+        None
+    } else {
+        barron_norms(relation, kernel, (queries, keys), &spectrum, &wish.options)?
     };
+    let sizes =
+        Sizes { relation, kernel, queries, keys, class, floors: &floors, spectrum: &spectrum, norms, scale, wish };
     let needs = wish.targets.iter().map(|&target| sizes.need(target, progress)).collect::<Result<Vec<_>>>()?;
     let narrow = needs.first().and_then(|n| n.trained.as_ref());
     let (units, reason) = match narrow {

@@ -3,11 +3,11 @@
 mod common;
 
 use common::{EPS, cube};
-use mercer::certify::sup::{BoundedFunction, Budget, Smooth, Stop, SupNorm, certify};
+use mercer::certify::sup::{Budget, Stop, SupNorm, certify};
 use mercer::fit::{Dimension, Effort, Law, Options, Silent, spectral};
 use mercer::{
-    Activation, Cuboid, Domain, DualEncoder, ErrorKind, Features, Form, Kernel, Layer, Link, Relation, RowScaling,
-    Seed, Stream, Tower, with_threads,
+    Activation, BoundedFunction, Cuboid, Domain, DualEncoder, ErrorKind, Features, Form, Kernel, Layer, Link, Relation,
+    RowScaling, Seed, Smooth, Stream, Tower, with_threads,
 };
 
 fn square(dim: usize) -> Domain {

@@ -97,6 +97,15 @@ pub fn certify_complete(
     census(&predicted, &value, if keys.is_some() { n + m } else { n }, request)
 }
 
+/// Values with a model's predictions of them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Values {
+    /// The values observed.
+    pub value: Vec<f64>,
+    /// The model's values.
+    pub predicted: Vec<f64>,
+}
+
 /// Pairs whose values one block holds: a relation is asked for blocks, of which only the diagonal is drawn.
 const BATCH: usize = 32;
 
@@ -117,7 +126,7 @@ pub fn certify_relation(
     keys: Option<Law<'_>>,
     count: usize,
     request: Request,
-) -> Result<(Certificate, (Vec<f64>, Vec<f64>))> {
+) -> Result<(Certificate, Values)> {
     if model.components() != 1 {
         return Err(Error::parameter("components of a certified model", "one", model.components()));
     }
@@ -137,5 +146,5 @@ pub fn certify_relation(
         Law::Items(_) => Population::KnownItems,
     };
     let held_out = HeldOut { x: &items, y: &items, predicted: &predicted, value: &value, shared: false };
-    Ok((certify(held_out, population, request)?, (value, predicted)))
+    Ok((certify(held_out, population, request)?, Values { value, predicted }))
 }

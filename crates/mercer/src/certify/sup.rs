@@ -35,7 +35,7 @@ mod side;
 mod slopes;
 mod tile;
 
-pub use crate::relation::{BoundedFunction, Cuboid, Domain, Smooth};
+use crate::relation::{Cuboid, Domain, Smooth};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,12 +1,11 @@
 //! The whole job on a kernel: fit, and certify on fresh pairs, which a relation that can be asked gives for nothing.
 
-use crate::certify::sup::{Budget, Domain, SupNorm, certify as certify_sup};
-use crate::certify::{Certificate, Request, certify_relation};
+use crate::certify::sup::{Budget, SupNorm, certify as certify_sup};
+use crate::certify::{Certificate, Request, Values, certify_relation};
 use crate::encoder::DualEncoder;
 use crate::error::Result;
 use crate::fit::{Dimension, Fit, Options, Progress, Target, spectral};
-use crate::pipeline::Residuals;
-use crate::relation::{Kernel, Law};
+use crate::relation::{Domain, Kernel, Law};
 
 /// A fitted kernel.
 #[derive(Clone, Debug)]
@@ -16,7 +15,7 @@ pub struct KernelFit {
     /// What fresh pairs say.
     pub certificate: Certificate,
     /// The values of these fresh pairs with their predictions.
-    pub residuals: Residuals,
+    pub residuals: Values,
     /// The largest error on the box; `None` on given points and in more than four dimensions together.
     pub sup: Option<SupNorm>,
     /// Why there is no sup-norm certificate, where one could be expected.
@@ -61,7 +60,6 @@ pub fn fit_kernel(kernel: &Kernel, law: Law<'_>, options: &Options, progress: &d
     let range = sup.as_ref().map(SupNorm::with_rounding);
     let request = Request { seed: options.seed.0, range, ..Request::default() };
     let (certificate, residuals) = certify_relation(&fit.encoder, kernel, law, None, FRESH, request)?;
-    let residuals = Residuals { value: residuals.0, predicted: residuals.1 };
     Ok(KernelFit { fit, certificate, residuals, sup, sup_refused })
 }
 

@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use crate::bounds::{Bound, FeatureNorms, Part, asymmetric, random_features, symmetric};
 use crate::construct::{self, Modulus, PartitionOptions, partition, partition_size};
-use crate::encoder::{Class, DualEncoder};
+use crate::encoder::Class;
 use crate::error::Result;
-use crate::fit::{Progress, Target};
+use crate::fit::{Dimension, Effort, Options, Progress, Silent, Target, spectral};
 use crate::plan::table::least_dim;
 use crate::plan::width::{Search, Trained, Training};
 use crate::plan::{Wish, norm_of};
@@ -62,8 +62,8 @@ pub(crate) struct Sizes<'a> {
     pub(crate) floors: &'a Floors,
     pub(crate) spectrum: &'a Spectrum,
     pub(crate) scale: f64,
-    /// Fitted towers, whose weights bound Barron norms where no theorem does.
-    pub(crate) model: &'a DualEncoder,
+    /// Barron norms of both sides' features, where they are known.
+    pub(crate) norms: Option<[FeatureNorms; 2]>,
     pub(crate) wish: &'a Wish,
 }
 
@@ -73,6 +73,44 @@ const DRAWS: usize = 4000;
 const MOST_FEATURES: usize = 1 << 13;
 /// Memory that a partition network may take to be built and measured here.
 const MEMORY: u64 = 64 << 20;
+
+/// Largest dimension whose features' Barron norms are read off a fit.
+const FEATURES: usize = 64;
+
+/// Barron norms of both sides' features: of a shift-invariant kernel by its spectral measure, else from the output
+/// weights of a fit in closed form whose units are sines, `c_j = sum_u |a_uj|`, which no better network exceeds; `None`
+/// where its units are others.
+pub(crate) fn barron_norms(
+    relation: &dyn Relation,
+    kernel: Option<&Kernel>,
+    (queries, keys): (Law<'_>, Option<Law<'_>>),
+    spectrum: &Spectrum,
+    options: &Options,
+) -> Result<Option<[FeatureNorms; 2]>> {
+    if let Some(norms) = kernel.and_then(|k| FeatureNorms::of_kernel(k, spectrum, DRAWS, options.seed).ok()) {
+        return Ok(Some([norms.clone(), norms]));
+    }
+    let most = FEATURES.min(spectrum.items.0 / 2).min(spectrum.items.1 / 2).max(1);
+    let options = Options { dimension: Dimension::Fixed(most), effort: Effort::Steps(0), ..options.clone() };
+    let model = spectral(relation, queries, keys, &options, &Silent)?.encoder;
+    Ok(match (sine_norms(model.query()), sine_norms(model.key())) {
+        (Some(left), Some(right)) => Some([FeatureNorms::given(&left)?, FeatureNorms::given(&right)?]),
+        _ => None,
+    })
+}
+
+fn sine_norms(tower: &Tower) -> Option<Vec<f64>> {
+    let [hidden, last] = tower.layers() else { return None };
+    if hidden.activation() != Activation::Sine {
+        return None;
+    }
+    let norm = |j: usize| {
+        let weights = last.weights().iter().skip(j).step_by(last.outputs());
+        // A constant is a sine unit, too.
+        weights.chain([&last.bias()[j]]).map(|&w| f64::from(w.abs())).sum::<f64>() * f64::from(tower.scale())
+    };
+    Some((0..last.outputs()).map(norm).collect())
+}
 
 impl Sizes<'_> {
     pub(crate) fn need(&self, target: Target, progress: &dyn Progress) -> Result<Need> {
@@ -102,13 +140,7 @@ impl Sizes<'_> {
     /// What the theorems say suffices.
     fn bounds(&self, error: f64, norm: Norm) -> Result<Vec<Count>> {
         let mut found = Vec::new();
-        let norms =
-            self.kernel.and_then(|k| FeatureNorms::of_kernel(k, self.spectrum, DRAWS, self.wish.options.seed).ok());
-        let norms = match norms {
-            Some(norms) => Some([norms.clone(), norms]),
-            None => self.fitted_norms()?,
-        };
-        if let Some([left, right]) = &norms {
+        if let Some([left, right]) = &self.norms {
             if self.class == Class::Symmetric && self.spectrum.positive {
                 found.push(symmetric(self.spectrum, left, self.kernel, &self.queries, error, norm)?);
             }
@@ -118,26 +150,6 @@ impl Sizes<'_> {
             found.push(random_features(kernel, &self.queries, error, norm, self.wish.confidence)?);
         }
         Ok(found.into_iter().map(Count::from).collect())
-    }
-
-    /// Barron norms of both sides from the output weights of towers of sine units: `c_j = sum_u |a_uj|`.
-    fn fitted_norms(&self) -> Result<Option<[FeatureNorms; 2]>> {
-        let of = |tower: &Tower| -> Option<Vec<f64>> {
-            let [hidden, last] = tower.layers() else { return None };
-            if hidden.activation() != Activation::Sine {
-                return None;
-            }
-            let columns = (0..last.outputs()).map(|j| {
-                let weights = last.weights().iter().skip(j).step_by(last.outputs());
-                // A constant is a sine unit, too.
-                weights.chain([&last.bias()[j]]).map(|&w| f64::from(w.abs())).sum::<f64>() * f64::from(tower.scale())
-            });
-            Some(columns.collect())
-        };
-        match (of(self.model.query()), of(self.model.key())) {
-            (Some(left), Some(right)) => Ok(Some([FeatureNorms::given(&left)?, FeatureNorms::given(&right)?])),
-            _ => Ok(None),
-        }
     }
 
     /// The partition network: counted, and built and measured where it is small.

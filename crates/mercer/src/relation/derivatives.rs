@@ -177,7 +177,7 @@ pub trait Smooth: Relation {
 /// A function of two points with bounds of its derivatives that its author vouches for.
 ///
 /// ```
-/// use mercer::certify::sup::{BoundedFunction, Smooth};
+/// use mercer::{BoundedFunction, Smooth};
 /// // |sin(x y)| on [-1, 1]^2: slopes and second derivatives at most 1.
 /// let relation = BoundedFunction::new(|x: &[f64], y: &[f64]| (x[0] * y[0]).sin(), vec![1.0], vec![1.0])?
 ///     .with_second_derivatives(vec![1.0], vec![1.0])?;

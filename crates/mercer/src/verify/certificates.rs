@@ -1,12 +1,12 @@
 //! Certificates: coverage on simulated errors, and proven largest errors beside a dense grid.
 
-use crate::certify::sup::{Budget, Domain, certify as certify_sup};
+use crate::certify::sup::{Budget, certify as certify_sup};
 use crate::certify::{Certificate, HeldOut, Quantity, Request, certify};
 use crate::encoder::DualEncoder;
 use crate::error::Result;
 use crate::evaluate::Population;
 use crate::fit::{Dimension, Options, Progress, Silent, Target, spectral};
-use crate::relation::{Kernel, Law, ask_block};
+use crate::relation::{Domain, Kernel, Law, ask_block};
 use crate::rows::Features;
 use crate::seed::Seed;
 use crate::verify::{Verification, WorstFigure};
