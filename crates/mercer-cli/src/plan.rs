@@ -5,6 +5,7 @@ use std::fmt::Write;
 use mercer::bounds::Part;
 use mercer::fit::Options;
 use mercer::plan::{Need, Plan, Wish, plan_relation, plan_table};
+use mercer::spectrum::Noise;
 use mercer::with_threads;
 
 use crate::Exit;
@@ -63,6 +64,9 @@ fn text(plan: &Plan) -> String {
             [("symmetric", e.symmetric), ("antisymmetric", e.antisymmetric), ("negative eigenvalues", e.negative)];
         line("energy", &parts.map(|(name, share)| format!("{name} {}", percent(share))).join(", "));
     }
+    if let Some(noise) = &plan.noise {
+        line("noise", &noise_words(noise, r.rmse));
+    }
     text += &rows(plan);
     for need in &plan.needs {
         text += &needs(need);
@@ -83,6 +87,18 @@ fn text(plan: &Plan) -> String {
         text += "with --error E the table of neuron counts for that error is added\n";
     }
     text
+}
+
+/// The noise level and what part of the error it explains.
+fn noise_words(noise: &Noise, rmse: f64) -> String {
+    let Some(level) = noise.level else { return format!("level unknown: {}", noise.reason) };
+    let interval = noise.interval.map_or_else(String::new, |(low, high)| {
+        format!(" ({} to {}, confidence {})", number(low), number(high), noise.confidence)
+    });
+    let explained = noise
+        .explains(rmse)
+        .map_or_else(String::new, |share| format!("; it explains {} of the mean square error", percent(share)));
+    format!("level {}{interval}{explained}; {}", number(level), noise.reason)
 }
 
 fn rows(plan: &Plan) -> String {

@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::fit::{Dimension, Fit, Options, Progress, SizePoint, Target, spectral};
 use crate::plan::counts::{Sizes, barron_norms};
 use crate::relation::{Kernel, Law, Relation};
-use crate::spectrum::{Anchors, Energy, FloorOptions, Floors, Norm, Spectrum, floors, sampled};
+use crate::spectrum::{Anchors, Energy, FloorOptions, Floors, Noise, Norm, Spectrum, floors, sampled};
 
 /// What a plan is asked.
 #[derive(Clone, Debug)]
@@ -99,6 +99,8 @@ pub struct Plan {
     pub floors: Option<Floors>,
     /// Sampled eigenvalues or singular values; `None` where the relation cannot be asked.
     pub spectrum: Option<Spectrum>,
+    /// Noise in the values; its level is `None` where neither repeats nor a plateau of singular values show one.
+    pub noise: Option<Noise>,
     /// For each target, how many neurons suffice and how many training needs.
     pub needs: Vec<Need>,
     /// What stands behind the numbers, in words.
@@ -242,6 +244,7 @@ pub fn plan_relation(
         sizes: Vec::new(),
         floors: Some(floors),
         spectrum: Some(spectrum),
+        noise: None,
         needs,
         assumptions,
     })

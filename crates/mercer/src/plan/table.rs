@@ -9,7 +9,7 @@ use crate::pipeline::{PairTable, TableFit, fit_table};
 use crate::plan::width::Trained;
 use crate::plan::{Need, Plan, Size, Wish, choice, dimensions, fit_options, norm_of, recommendation, rows};
 use crate::rows::Features;
-use crate::spectrum::{Floors, table_floors};
+use crate::spectrum::{Floors, Noise, plateau_noise, repeat_noise, table_floors};
 
 /// Cells up to which the floors of a complete table are computed, exactly, from all of them.
 const CELLS: usize = 9_000_000;
@@ -34,7 +34,9 @@ pub fn plan_table(table: &PairTable<'_>, name: &str, wish: &Wish, progress: &dyn
     let largest = fit.curve.last().map_or(1, |p| p.dim);
     let dims = dimensions(largest, fit.encoder.dim());
     progress.stage("floors");
-    let floors = complete_floors(table, &dims)?;
+    let complete = complete_values(table);
+    let floors = complete.as_ref().map(|c| table_floors(&c.values, c.queries, c.keys, table.keys.is_none(), &dims));
+    let floors = floors.transpose()?;
     let class = fit.encoder.class();
     let scale = fit.held_out_rmse / fit.held_out_relative;
     let one_hot = table.queries.is_one_hot() && table.keys.is_none_or(Features::is_one_hot);
@@ -72,6 +74,7 @@ pub fn plan_table(table: &PairTable<'_>, name: &str, wish: &Wish, progress: &dyn
         sizes,
         floors,
         spectrum: None,
+        noise: Some(noise(table, complete.as_ref(), wish.confidence)?),
         needs,
     })
 }
@@ -83,10 +86,17 @@ pub(crate) fn least_dim(floors: &Floors, class: Class, error: f64) -> Option<usi
     floors.floors.iter().filter(|f| f.class == class && f.rms <= error).map(|f| f.dim).min()
 }
 
-/// Floors of a table whose every pair is known.
-fn complete_floors(table: &PairTable<'_>, dims: &[usize]) -> Result<Option<Floors>> {
+/// All values of a table whose every pair is known, row-major.
+struct Complete {
+    values: Vec<f64>,
+    queries: usize,
+    keys: usize,
+}
+
+/// `None` where pairs are not known, or too many.
+fn complete_values(table: &PairTable<'_>) -> Option<Complete> {
     let (n, m) = (table.queries.len(), table.keys.unwrap_or(table.queries).len());
-    let Some(absent) = table.absent.filter(|_| n.saturating_mul(m) <= CELLS) else { return Ok(None) };
+    let absent = table.absent.filter(|_| n.saturating_mul(m) <= CELLS)?;
     let chunk = table.pairs.chunk();
     // Of repeated pairs the mean counts, as in the fit.
     let mut cells = BTreeMap::<(u32, u32), (f64, f64)>::new();
@@ -99,7 +109,16 @@ fn complete_floors(table: &PairTable<'_>, dims: &[usize]) -> Result<Option<Floor
     for ((x, y), (sum, weight)) in cells {
         values[x as usize * m + y as usize] = sum / weight;
     }
-    table_floors(&values, n, m, table.keys.is_none(), dims).map(Some)
+    Some(Complete { values, queries: n, keys: m })
+}
+
+/// The noise in the values: from pairs that occur twice, else from the plateau of a complete table's singular values.
+fn noise(table: &PairTable<'_>, complete: Option<&Complete>, confidence: f64) -> Result<Noise> {
+    let repeats = repeat_noise(table.pairs, confidence)?;
+    match complete {
+        Some(c) if repeats.level.is_none() => plateau_noise(&c.values, c.queries, c.keys),
+        _ => Ok(repeats),
+    }
 }
 
 fn assumptions(table: &PairTable<'_>, done: &TableFit, floors: Option<&Floors>, sizes: &[Size]) -> Vec<String> {
