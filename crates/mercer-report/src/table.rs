@@ -172,6 +172,8 @@ pub enum Cell {
     Number(f64),
     /// Shown exactly, in groups of three digits.
     Count(u64),
+    /// How the numbers of the row are known.
+    Basis(Basis),
 }
 
 impl From<&str> for Cell {
@@ -204,6 +206,12 @@ impl From<usize> for Cell {
     }
 }
 
+impl From<Basis> for Cell {
+    fn from(basis: Basis) -> Self {
+        Self::Basis(basis)
+    }
+}
+
 impl<T: Into<Cell>> From<Option<T>> for Cell {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Empty, Into::into)
@@ -217,6 +225,7 @@ impl Cell {
             Self::Text(text) => inline(text),
             Self::Number(value) => number(*value),
             Self::Count(value) => count(*value),
+            Self::Basis(basis) => basis.html().into(),
         }
     }
 }
@@ -286,12 +295,14 @@ mod tests {
     fn rows_are_as_long_as_the_head() {
         let table = Table::new("c", vec![Column::text("a"), Column::number("b").unit("%")])
             .row([Cell::from("x & y")])
-            .row(["y".into(), 0.5.into(), 3usize.into()]);
+            .row(["y".into(), 0.5.into(), 3usize.into()])
+            .row(["z".into(), Basis::Proven.into()]);
         let html = table.html();
         assert!(
             html.contains("<th scope=\"row\">x &amp; y</th><td class=\"num\"><span class=\"soft\">–</span></td></tr>")
         );
         assert!(html.contains("<td class=\"num\">0.5000</td></tr>"), "{html}");
+        assert!(html.contains("<td class=\"num\"><span class=\"basis proven\">proven</span></td>"), "{html}");
         assert!(Table::default().html().contains("no rows"));
     }
 
