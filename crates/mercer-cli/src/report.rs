@@ -35,6 +35,16 @@ fn norm_words(norm: Norm) -> &'static str {
     }
 }
 
+/// A share that somebody chose, such as a confidence: `95 %`, never broken.
+fn share(share: f64) -> String {
+    format!("{}\u{a0}%", (1e8 * share).round() / 1e6)
+}
+
+/// A number of things.
+fn whole(number: usize) -> String {
+    mercer_report::count(number as u64)
+}
+
 /// The last section of a page.
 fn assumptions(items: &[String]) -> Section {
     Section::new("What stands behind these numbers").list(items)

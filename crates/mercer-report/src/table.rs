@@ -219,6 +219,16 @@ impl<T: Into<Cell>> From<Option<T>> for Cell {
 }
 
 impl Cell {
+    /// Sentences keep a width to be read in: a narrow page scrolls instead of setting one word a line.
+    fn room(&self) -> &'static str {
+        match self {
+            Self::Text(text) if text.chars().count() > 100 => " class=\"sentences\"",
+            Self::Text(text) if text.chars().count() > 40 => " class=\"sentence\"",
+            Self::Text(text) if text.chars().count() > 16 => " class=\"words\"",
+            _ => "",
+        }
+    }
+
     fn html(&self) -> String {
         match self {
             Self::Empty => "<span class=\"soft\">–</span>".into(),
@@ -280,8 +290,9 @@ impl Table {
         let mut html = String::from("<tr>");
         for (i, column) in self.columns.iter().enumerate() {
             let (tag, scope) = if i == 0 { ("th", " scope=\"row\"") } else { ("td", "") };
-            let cell = cells.get(i).unwrap_or(&Cell::Empty).html();
-            html.push_str(&format!("<{tag}{scope}{}>{cell}</{tag}>", class(column.numeric)));
+            let cell = cells.get(i).unwrap_or(&Cell::Empty);
+            let class = if column.numeric { class(true) } else { cell.room() };
+            html.push_str(&format!("<{tag}{scope}{class}>{}</{tag}>", cell.html()));
         }
         html + "</tr>\n"
     }
@@ -303,6 +314,9 @@ mod tests {
         );
         assert!(html.contains("<td class=\"num\">0.5000</td></tr>"), "{html}");
         assert!(html.contains("<td class=\"num\"><span class=\"basis proven\">proven</span></td>"), "{html}");
+        let long =
+            Table::new("c", vec![Column::text("a")]).row(["a sentence that needs its room on a narrow page".into()]);
+        assert!(long.html().contains("<th scope=\"row\" class=\"sentence\">"));
         assert!(Table::default().html().contains("no rows"));
     }
 

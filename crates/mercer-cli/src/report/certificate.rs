@@ -6,8 +6,9 @@ use mercer::pipeline::Population;
 use mercer_report::{Axis, Basis, Cell, Column, Fact, Page, Plot, Section, Series, Table, number};
 use serde::Serialize;
 
-use crate::describe::{counted, percent, population};
+use crate::describe::{percent, population};
 use crate::report::figures::points;
+use crate::report::{share, whole};
 
 /// What is certified of `model` at one dimension or several, as a page.
 pub(crate) fn certificate_page(
@@ -22,12 +23,12 @@ pub(crate) fn certificate_page(
     for who in [Population::KnownItems, Population::OneNewItem, Population::TwoNewItems] {
         let mut own: Vec<&(usize, Certificate)> = certificates.iter().filter(|c| c.1.population == who).collect();
         own.sort_by_key(|c| c.0);
-        let Some((dim, whole)) = own.last() else { continue };
-        let mut section = section(whole, *dim);
+        let Some((dim, largest)) = own.last() else { continue };
+        page = page.section(section(largest, *dim));
         if own.len() > 1 {
-            section = section.plot(over_dimensions(&own)).table(each_dimension(&own));
+            let title = format!("Each dimension: pairs of {}", population(who));
+            page = page.section(Section::new(title).plot(over_dimensions(&own)).table(each_dimension(&own)));
         }
-        page = page.section(section);
     }
     if let Some(sup) = sup {
         page = page.section(sup_section(sup));
@@ -40,40 +41,33 @@ pub(crate) fn certificate_page(
 
 /// The statements about one population, first in words.
 pub(super) fn section(certificate: &Certificate, dim: usize) -> Section {
-    let who = population(certificate.population);
-    let mut section = Section::new(format!("Certificate: pairs of {who}"))
-        .list(certificate.statements.iter().map(sentence))
-        .facts(sample(certificate, dim));
-    section = section.table(statements(certificate)).text("These statements assume:");
-    section.list(assumed(&certificate.statements))
+    let confidence = certificate.request.confidence;
+    Section::new(format!("Certificate: pairs of {}", population(certificate.population)))
+        .text(format!("With confidence {} each, if the assumptions below hold:", share(confidence)))
+        .list(certificate.statements.iter().map(|s| sentence(s, confidence)))
+        .facts(sample(certificate, dim))
+        .table(statements(certificate))
+        .text("These statements assume:")
+        .list(assumed(&certificate.statements))
 }
 
 fn sample(certificate: &Certificate, dim: usize) -> Vec<Fact> {
     let mut facts = vec![
-        Fact::new("dimension", dim.to_string()),
-        Fact::new("held-out pairs", certificate.pairs.to_string()),
-        Fact::new("items among them", certificate.items.to_string()),
+        Fact::new("dimension", whole(dim)),
+        Fact::new("held-out pairs", whole(certificate.pairs)),
+        Fact::new("items among them", whole(certificate.items)),
     ];
     if certificate.self_pairs > 0 {
-        facts.push(Fact::new("pairs of an item with itself, left out", certificate.self_pairs.to_string()));
+        facts.push(Fact::new("pairs of an item with itself, left out", whole(certificate.self_pairs)));
     }
     facts
 }
 
-/// A statement in words, with its confidence and its kind.
-fn sentence(s: &Statement) -> String {
-    let confidence = percent(s.confidence);
-    let kind = if s.exact { "proven" } else { "asymptotic" };
-    let Some(upper) = s.upper else {
-        let needed = s.needed.map_or_else(String::new, |n| format!(" It takes at least {n}."));
-        return format!(
-            "Nothing can be said of {} from {} pairs.{needed}",
-            quantity(s.quantity),
-            number(s.effective_pairs)
-        );
-    };
+/// A statement in words, with its kind, and with its confidence where that is not the `usual` one.
+fn sentence(s: &Statement, usual: f64) -> String {
+    let Some(upper) = s.upper else { return silence(s) };
     let bound = match s.quantity {
-        Quantity::Tolerance { share } => format!("{} of new pairs err by at most {}", percent(share), number(upper)),
+        Quantity::Tolerance { share: q } => format!("{} of new pairs err by at most {}", share(q), number(upper)),
         Quantity::RootMeanSquare => match s.lower {
             Some(lower) => format!("the RMS error of new pairs is from {} to {}", number(lower), number(upper)),
             None => format!("the RMS error of new pairs is at most {}", number(upper)),
@@ -81,12 +75,23 @@ fn sentence(s: &Statement) -> String {
         Quantity::SignErrorRate => format!("at most {} of new labels are predicted wrongly", percent(upper)),
         Quantity::RankingErrorRate => format!("at most {} of new comparisons are ordered wrongly", percent(upper)),
     };
-    format!("With confidence {confidence}, {bound} ({kind}, {}).", method(s.method))
+    let kind = if s.exact { "proven" } else { "asymptotic" };
+    let unusual = if s.confidence == usual { String::new() } else { format!(", confidence {}", share(s.confidence)) };
+    format!("{bound} ({kind}, {}{unusual})", method(s.method))
+}
+
+/// Why there is no upper bound.
+fn silence(s: &Statement) -> String {
+    let why = match s.needed {
+        Some(needed) if needed as f64 > s.effective_pairs => format!("it takes {needed} pairs"),
+        _ => "see what it assumes".into(),
+    };
+    format!("of the {} nothing is bounded by the {} method: {why}", quantity(s.quantity), method(s.method))
 }
 
 fn quantity(quantity: Quantity) -> String {
     match quantity {
-        Quantity::Tolerance { share } => format!("error of {} of pairs", percent(share)),
+        Quantity::Tolerance { share: q } => format!("error of {} of pairs", share(q)),
         Quantity::RootMeanSquare => "RMS error".into(),
         Quantity::SignErrorRate => "share of wrong labels".into(),
         Quantity::RankingErrorRate => "share of wrong orders".into(),
@@ -112,8 +117,13 @@ fn amount(quantity: Quantity, value: Option<f64>) -> Cell {
     }
 }
 
-fn kind(exact: bool) -> Cell {
-    if exact { Basis::Proven.into() } else { "asymptotic".into() }
+/// How the bounds are known, where there are any.
+fn kind(s: &Statement) -> Cell {
+    match (s.exact, s.lower.or(s.upper)) {
+        (_, None) => Cell::Empty,
+        (true, _) => Basis::Proven.into(),
+        (false, _) => "asymptotic".into(),
+    }
 }
 
 fn statements(certificate: &Certificate) -> Table {
@@ -130,7 +140,8 @@ fn statements(certificate: &Certificate) -> Table {
         Column::text("with more pairs"),
     ];
     let table = Table::new("Statements", columns).note(
-        "Each statement holds by itself with its confidence. Effective pairs: independent pairs or comparisons that a bound rests on.",
+        "Each statement holds by itself with its confidence. Effective pairs: independent pairs or comparisons that a bound \
+         rests on.",
     );
     certificate.statements.iter().fold(table, |table, s| {
         table.row([
@@ -138,9 +149,9 @@ fn statements(certificate: &Certificate) -> Table {
             amount(s.quantity, s.measured),
             amount(s.quantity, s.lower),
             amount(s.quantity, s.upper),
-            kind(s.exact),
+            kind(s),
             method(s.method).into(),
-            percent(s.confidence).into(),
+            share(s.confidence).into(),
             effective(s.effective_pairs),
             s.needed.into(),
             s.sharper.as_ref().map(sharper).into(),
@@ -201,8 +212,8 @@ fn over_dimensions(certificates: &[&(usize, Certificate)]) -> Plot {
         add("RMS error, measured".into(), *dim, measured.and_then(|s| s.measured));
     }
     let plot = Plot::new("Certified error against dimension", Axis::log("dimension D"), Axis::log("error")).caption(
-        "Upper bounds for new pairs, and what was measured on the held-out ones. Each point holds by itself: to choose a dimension by \
-         them, ask for more confidence.",
+        "Upper bounds for new pairs, and what was measured on the held-out ones. Each point holds by itself: to choose a \
+         dimension by them, ask for more confidence.",
     );
     series.into_iter().fold(plot, |plot, (name, line)| {
         let own = Series::line(&name, points(&line));
@@ -250,11 +261,11 @@ pub(super) fn sup_section(sup: &SupNorm) -> Section {
     facts.extend([
         Fact::new("worst query", coordinates(&sup.worst.0)),
         Fact::new("worst key", coordinates(&sup.worst.1)),
-        Fact::new("queries", sides(&sup.domain.x.low, &sup.domain.x.high)),
-        Fact::new("keys", sides(&sup.domain.y.low, &sup.domain.y.high)),
+        Fact::new("box of the queries", sides(&sup.domain.x.low, &sup.domain.x.high)),
+        Fact::new("box of the keys", sides(&sup.domain.y.low, &sup.domain.y.high)),
         Fact::new("ended because", stop(sup.stopped)),
         Fact::new("evaluations", number(sup.evaluations)),
-        Fact::new("tiles", sup.tiles.to_string()),
+        Fact::new("tiles", whole(sup.tiles)),
     ]);
     Section::new("Largest error on the box")
         .text(format!("{} Method: {}.", bracket(sup), sup.method))

@@ -6,7 +6,7 @@ use mercer::Class;
 use mercer::spectrum::Floors;
 use mercer_report::{Axis, Mark, Plot, Series, number};
 
-use crate::describe::percent;
+use crate::report::share;
 
 /// Points `(index, value)` as a plot takes them.
 pub(super) fn points(values: &[(usize, f64)]) -> Vec<(f64, f64)> {
@@ -18,15 +18,14 @@ fn dimension_axis(largest: usize) -> Axis {
     if largest > 32 { Axis::log("dimension D") } else { Axis::linear("dimension D") }
 }
 
-/// A floor between the dimensions where it is known: errors fall with the dimension, so `floor(D)` is at least the floor at the
-/// next larger one that is known.
+/// A floor at and between the dimensions where it is known: what cannot be reached at one dimension cannot be reached at a
+/// smaller one. The steps end where they are known, so that no line from a model to the next crosses them.
 fn floor_steps(floor: &[(usize, f64)]) -> Vec<(f64, f64)> {
     let mut floor: Vec<(usize, f64)> = floor.iter().copied().filter(|(_, error)| *error > 0.0).collect();
     floor.sort_by_key(|(dim, _)| *dim);
-    let starts = floor.windows(2).map(|w| (w[0].0 as f64 + 1.0, w[1].1));
-    let first = floor.first().map(|&(dim, error)| (dim as f64, error));
-    let end = floor.last().map(|&(dim, error)| (dim as f64 + 1.0, error));
-    first.into_iter().chain(starts).chain(end).collect()
+    let starts = [1].into_iter().chain(floor.iter().map(|(dim, _)| *dim));
+    let errors = floor.iter().chain(floor.last()).map(|(_, error)| *error);
+    starts.zip(errors).map(|(dim, error)| (dim as f64, error)).collect()
 }
 
 /// The area below steps.
@@ -44,16 +43,22 @@ fn floor_series(name: &str, floor: &[(usize, f64)], shaded: bool) -> Vec<Series>
     area.into_iter().chain([Series::steps(name, steps).dashed()]).collect()
 }
 
-/// The floors of each class; classes with the same floors share a name.
-fn class_floors(floors: &Floors) -> Vec<(Vec<Class>, Vec<(usize, f64)>)> {
-    let mut found: Vec<(Vec<Class>, Vec<(usize, f64)>)> = Vec::new();
+/// A floor with the classes that it holds for.
+struct ClassFloor {
+    classes: Vec<Class>,
+    floor: Vec<(usize, f64)>,
+}
+
+/// The floors of each class up to dimension `largest`; classes with the same floors share one.
+fn class_floors(floors: &Floors, largest: usize) -> Vec<ClassFloor> {
+    let mut found: Vec<ClassFloor> = Vec::new();
     for class in [Class::Symmetric, Class::Signed, Class::Asymmetric] {
-        let own: Vec<(usize, f64)> =
-            floors.floors.iter().filter(|f| f.class == class).map(|f| (f.dim, f.rms)).collect();
-        match found.iter_mut().find(|(_, known)| same(known, &own)) {
-            _ if own.is_empty() => {}
-            Some((classes, _)) => classes.push(class),
-            None => found.push((vec![class], own)),
+        let own = floors.floors.iter().filter(|f| f.class == class && f.dim <= largest);
+        let floor: Vec<(usize, f64)> = own.map(|f| (f.dim, f.rms)).collect();
+        match found.iter_mut().find(|known| same(&known.floor, &floor)) {
+            _ if floor.is_empty() => {}
+            Some(known) => known.classes.push(class),
+            None => found.push(ClassFloor { classes: vec![class], floor }),
         }
     }
     found
@@ -72,18 +77,18 @@ pub(super) struct Errors<'a> {
     /// The floors, and the class whose excluded area is shaded.
     pub(super) floors: Option<(&'a Floors, Class)>,
     pub(super) chosen: Option<usize>,
-    /// Root mean square errors asked for, with their names.
-    pub(super) targets: Vec<(f64, String)>,
+    /// A root mean square error asked for, with its name.
+    pub(super) target: Option<(f64, String)>,
 }
 
 /// Error against dimension.
 pub(super) fn error_plot(errors: Errors<'_>) -> Plot {
-    let largest = errors.attained.iter().map(|p| p.0).max().unwrap_or(0);
+    let largest = errors.attained.iter().map(|p| p.0).max().unwrap_or(usize::MAX);
     let mut plot = Plot::new(errors.title, dimension_axis(largest), Axis::log("root mean square error"));
     let mut caption = String::from("The line is measured: the error of a fitted model on held-out pairs.");
     if let Some((floors, shaded)) = errors.floors {
-        let groups = class_floors(floors);
-        for (classes, floor) in &groups {
+        let groups = class_floors(floors, largest);
+        for ClassFloor { classes, floor } in &groups {
             let names: Vec<String> = classes.iter().map(ToString::to_string).collect();
             let name = if groups.len() == 1 && names.len() > 1 { "every class".into() } else { names.join(", ") };
             let series = floor_series(&format!("floor of {name}"), floor, classes.contains(&shaded));
@@ -92,15 +97,15 @@ pub(super) fn error_plot(errors: Errors<'_>) -> Plot {
         let known = if floors.exact {
             "exact, over all pairs".into()
         } else {
-            format!("with confidence {}", percent(floors.confidence))
+            format!("with confidence {}", share(floors.confidence))
         };
         caption += &format!(
-            " No {shaded} model can lie in the shaded area, however wide its towers: proven, {known}. A floor of 0 excludes \
-             nothing and is not drawn."
+            " No {shaded} model can lie in the shaded area, however wide its towers: proven, {known}. A floor of 0 \
+             excludes nothing and is not drawn."
         );
     }
     plot = plot.series(Series::line("attained, held out", points(errors.attained)));
-    for (error, name) in errors.targets {
+    if let Some((error, name)) = errors.target {
         plot = plot.mark(Mark::y(error, name));
     }
     if let Some(dim) = errors.chosen {
@@ -118,14 +123,16 @@ pub(super) fn floor_plot(
 ) -> Plot {
     let largest = attained.iter().chain(floor).chain(tail).map(|p| p.0).max().unwrap_or(0);
     let mut plot = Plot::new(title, dimension_axis(largest), Axis::log("root mean square error")).caption(
-        "No pair of functions can lie in the shaded area (proven). Fitted models (measured) stay above it and close to the tail of \
-         the spectrum (estimated).",
+        "No pair of functions can lie in the shaded area (proven). Fitted models (measured) stay above it and close to \
+         the tail of the spectrum (estimated).",
     );
     plot.series = floor_series("certified floor", floor, true);
+    // Where the sampled values end there is no tail to speak of.
+    let tail: Vec<(usize, f64)> = tail.iter().copied().filter(|(_, error)| *error > 0.0).collect();
     if !tail.is_empty() {
-        plot = plot.series(Series::line("tail of the spectrum", points(tail)).dashed());
+        plot = plot.series(Series::line("tail of the spectrum", points(&tail)).dashed());
     }
-    plot.series(Series::points("fitted models", points(attained)))
+    plot.series(Series::line("fitted models", points(attained)))
 }
 
 /// A sampled spectrum, its confidence band, and what theory says.
@@ -146,14 +153,14 @@ pub(super) fn spectrum_plot(values: Values<'_>) -> Plot {
     };
     let negative = sign(true);
     let mut plot = Plot::new(values.title, Axis::log("index"), Axis::log("size"));
-    let mut caption = String::from("Sampled values are estimated.");
+    let mut caption = String::from("Estimated from a sample: the faster they fall, the fewer dimensions are needed.");
     if let Some((radius, confidence)) = values.band {
         let around = |&(index, value): &(usize, f64)| (index as f64, value.abs() - radius, value.abs() + radius);
         plot = plot.series(Series::band("sampled", values.sampled.iter().map(around).collect()));
         caption += &format!(
-            " With confidence {} the true values lie in the band of ± {} around them (proven); below that size the sample alone says \
-             nothing for sure.",
-            percent(confidence),
+            " With confidence {} the true values lie in the band of ± {} around them (proven); below that size the \
+             sample alone says nothing for sure.",
+            share(confidence),
             number(radius)
         );
     }
@@ -172,7 +179,15 @@ pub(super) fn spectrum_plot(values: Values<'_>) -> Plot {
     plot.caption(caption)
 }
 
-/// Held-out error `(dimension, ridge, error)` over dimensions, a line for each ridge, or the other way round, whichever has fewer.
+/// A number without zeros that say nothing.
+fn short(value: f64) -> String {
+    let text = number(value);
+    let plain = text.contains('.') && !text.contains('e');
+    if plain { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
+}
+
+/// Held-out error `(dimension, ridge, error)` over dimensions, a line for each ridge, or the other way round: whichever has
+/// fewer lines.
 pub(super) fn ridge_plot(sizes: &[(usize, f64, f64)]) -> Plot {
     let ridges: BTreeSet<u64> = sizes.iter().map(|s| s.1.to_bits()).collect();
     let dims: BTreeSet<usize> = sizes.iter().map(|s| s.0).collect();
@@ -187,7 +202,7 @@ pub(super) fn ridge_plot(sizes: &[(usize, f64, f64)]) -> Plot {
     if by_ridge {
         for ridge in &ridges {
             let own = sizes.iter().filter(|s| s.1.to_bits() == *ridge).map(|s| (s.0 as f64, s.2));
-            add(format!("ridge {}", number(f64::from_bits(*ridge))), own.collect());
+            add(format!("ridge {}", short(f64::from_bits(*ridge))), own.collect());
         }
     } else {
         for dim in &dims {
@@ -196,7 +211,7 @@ pub(super) fn ridge_plot(sizes: &[(usize, f64, f64)]) -> Plot {
     }
     let best = sizes.iter().filter(|s| s.2.is_finite()).min_by(|a, b| a.2.total_cmp(&b.2));
     let found = best.map_or(String::new(), |(dim, ridge, error)| {
-        format!(" The least, {}, is at dimension {dim} with ridge {}.", number(*error), number(*ridge))
+        format!(" The least, {}, is at dimension {dim} with ridge {}.", number(*error), short(*ridge))
     });
     plot.caption(format!("Measured on held-out pairs: comparing sizes without their ridges misleads.{found}"))
 }
@@ -209,16 +224,17 @@ mod tests {
     fn a_floor_between_known_dimensions_is_that_of_the_next() {
         let steps = floor_steps(&[(4, 0.2), (1, 0.8), (2, 0.5), (8, 0.0)]);
         // At 3 only the floor at 4 is known to hold.
-        assert_eq!(steps, [(1.0, 0.8), (2.0, 0.5), (3.0, 0.2), (5.0, 0.2)]);
+        assert_eq!(steps, [(1.0, 0.8), (1.0, 0.5), (2.0, 0.2), (4.0, 0.2)]);
+        assert_eq!(floor_steps(&[(3, 0.5)]), [(1.0, 0.5), (3.0, 0.5)]);
         assert_eq!(floor_steps(&[]), []);
-        assert_eq!(below(&steps)[..2], [(1.0, 0.0, 0.8), (2.0, 0.0, 0.8)]);
+        assert_eq!(below(&steps)[2..4], [(1.0, 0.0, 0.5), (2.0, 0.0, 0.5)]);
     }
 
     #[test]
     fn ridges_or_dimensions_whichever_are_fewer() {
         let sizes = [(1, 0.1, 0.5), (2, 0.1, 0.4), (4, 0.1, f64::NAN), (1, 1.0, 0.6)];
         let plot = ridge_plot(&sizes);
-        assert_eq!(plot.series[0].name, "ridge 0.1000");
+        assert_eq!(plot.series[0].name, "ridge 0.1");
         assert!(plot.caption.contains("0.4000, is at dimension 2"), "{}", plot.caption);
         let plot = ridge_plot(&[(1, 0.1, 0.5), (1, 1.0, 0.6)]);
         assert_eq!(plot.series.len(), 1);

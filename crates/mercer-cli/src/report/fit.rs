@@ -9,8 +9,8 @@ use mercer::spectrum::Floors;
 use mercer_report::{Axis, Basis, Cell, Column, Fact, Mark, Page, Plot, Section, Series, Table, number};
 
 use crate::describe::{counted, percent, population};
-use crate::report::certificate;
 use crate::report::figures::{Errors, error_plot, ridge_plot};
+use crate::report::{certificate, whole};
 
 /// Everything that is known about a fit; all but the first two may be absent.
 pub(crate) struct FitPage<'a> {
@@ -102,7 +102,7 @@ fn facts(fit: &Fit) -> Vec<Fact> {
     let mut facts = vec![
         Fact::new("class", model.class().to_string()),
         Fact::new("dimension", model.dim().to_string()),
-        Fact::new("parameters", model.parameters().to_string()),
+        Fact::new("parameters", whole(model.parameters())),
         Fact::new("run", format!("{outcome}, {steps}")),
         Fact::new("held-out RMS error", number(fit.held_out_rmse)).basis(Basis::Measured),
         Fact::new("relative to the values' RMS", percent(fit.held_out_relative)).basis(Basis::Measured),
@@ -137,9 +137,9 @@ fn dimensions(page: &FitPage<'_>) -> Section {
         attained: &curve,
         floors: page.floors.map(|f| (f, page.fit.encoder.class())),
         chosen: Some(page.fit.encoder.dim()),
-        targets: Vec::new(),
+        target: None,
     });
-    let section = Section::new("Error against dimension").plot(plot);
+    let section = Section::new("Dimension").plot(plot);
     if page.fit.sizes.is_empty() {
         return section;
     }
@@ -156,8 +156,8 @@ fn errors(page: &FitPage<'_>) -> Section {
         section = section.facts([
             Fact::new("mean rank of a related key", number(r.mean_rank)).basis(Basis::Measured),
             Fact::new("mean average precision", number(r.map)).basis(Basis::Measured),
-            Fact::new("related pairs", r.positives.to_string()),
-            Fact::new("queries with one", r.queries.to_string()),
+            Fact::new("related pairs", whole(r.positives)),
+            Fact::new("queries with one", whole(r.queries)),
         ]);
     }
     if let Some(residuals) = page.residuals {
@@ -173,13 +173,12 @@ fn populations(test: &[(Population, Summary)]) -> Table {
         Column::text("population"),
         Column::number("pairs"),
         measured("RMS error"),
-        Column::text("relative"),
+        measured("relative"),
         measured("mean absolute"),
         measured("largest"),
         measured("Spearman"),
     ];
-    let columns = columns.into_iter().map(|c| if c.name == "relative" { Column { numeric: true, ..c } } else { c });
-    test.iter().fold(Table::new("Test pairs, seen by no part of the fit", columns.collect()), |table, (who, s)| {
+    test.iter().fold(Table::new("Test pairs, seen by no part of the fit", columns), |table, (who, s)| {
         table.row([
             population(*who).into(),
             s.pairs.into(),
@@ -195,8 +194,8 @@ fn populations(test: &[(Population, Summary)]) -> Table {
 fn scatter(points: &[(f64, f64)]) -> Plot {
     Plot::new("Residuals against value", Axis::linear("value"), Axis::linear("predicted − value"))
         .caption(format!(
-            "Measured on {}: a slope or a curve would be a bias, a funnel an error that depends on the value.",
-            counted(points.len(), "pair")
+            "Measured on {} pairs: a slope or a curve would be a bias, a funnel an error that depends on the value.",
+            whole(points.len())
         ))
         .series(Series::points("", points.to_vec()))
         .mark(Mark::y(0.0, ""))

@@ -17,10 +17,11 @@ pub(super) fn plots(needs: &[Need], of: &str) -> Vec<Plot> {
 }
 
 fn plot(needs: &[&Need], norm: Norm, of: &str) -> Plot {
-    let title = if of.is_empty() { "Neurons against error".into() } else { format!("{of}: neurons against error") };
+    let what = if of.is_empty() { "Neurons".into() } else { format!("{of}: neurons") };
+    let title = format!("{what} against {}", norm_words(norm));
     let mut plot = Plot::new(title, Axis::log(norm_words(norm)), Axis::log("hidden units")).caption(
-        "Dashed lines are bounds: so many units suffice, by a theorem. Solid lines are networks that were built. Points are the \
-         narrowest towers that training found.",
+        "Dashed lines are bounds: so many units suffice, by a theorem. Solid lines are networks that were built. Points are \
+         the narrowest towers that training found.",
     );
     for name in names(needs) {
         let own = needs.iter().filter_map(|n| Some((n.error, find(n, name)?.neurons?)));
@@ -72,7 +73,7 @@ pub(super) fn overview(needs: &[Need], relation: &str) -> Table {
         Column::number("dimension by the spectrum").basis(Basis::Estimated),
     ];
     columns.extend(names.iter().map(|name| {
-        let mut known = needs.iter().filter_map(|n| find(n, name)).map(|c| c.evidence);
+        let mut known = needs.iter().filter_map(|n| find(n, name)).filter(|c| c.neurons.is_some()).map(|c| c.evidence);
         let first = known.next();
         let column = Column::number(*name).unit("units");
         first.filter(|e| known.all(|k| k == *e)).map_or(column.clone(), |e| column.basis(basis(e)))
@@ -82,12 +83,17 @@ pub(super) fn overview(needs: &[Need], relation: &str) -> Table {
         .note("A dash: the way does not apply, was not tried, or does not reach the target.");
     for need in needs {
         let counts = names.iter().map(|name| find(need, name).and_then(|c| c.neurons).map(whole).into());
-        let mut row = vec![need.target.as_str().into(), need.least_dim.into(), need.theory_dim.into()];
+        let mut row = vec![unbroken(&need.target).into(), need.least_dim.into(), need.theory_dim.into()];
         row.extend(counts);
         row.push(need.trained.as_ref().map(|t| t.neurons).into());
         table.rows.push(row);
     }
     table
+}
+
+/// A short text that stays on one line.
+fn unbroken(text: &str) -> String {
+    if text.chars().count() > 20 { text.into() } else { text.replace(' ', "\u{a0}") }
 }
 
 /// All ways to one target, with what they rest on.
@@ -107,7 +113,7 @@ pub(super) fn table(need: &Need) -> Table {
             count.neurons.map(whole).into(),
             count.dim.map(whole).into(),
             count.error.into(),
-            basis(count.evidence).into(),
+            count.neurons.map(|_| basis(count.evidence)).into(),
             count.words.as_str().into(),
         ]);
     }

@@ -51,19 +51,23 @@ fn choices(r: &Recommendation) -> Table {
     Table::new("Choices", columns)
         .row(["class".into(), r.class.to_string().into(), r.class_reason.as_str().into()])
         .row(["dimension".into(), r.dim.to_string().into(), r.dim_reason.as_str().into()])
-        .row(["hidden units of a tower".into(), units, r.units_reason.as_str().into()])
+        .row(["hidden units".into(), units, r.units_reason.as_str().into()])
 }
 
 fn dimensions(plan: &Plan) -> Section {
-    let rms = plan.needs.iter().filter(|n| n.norm == Norm::Rms);
+    // The first target chooses; the labels of more would cover each other.
+    let first = plan.needs.first().filter(|n| n.norm == Norm::Rms);
     let plot = error_plot(Errors {
         title: "Error against dimension".into(),
         attained: &plan.curve,
         floors: plan.floors.as_ref().map(|f| (f, plan.recommended.class)),
         chosen: Some(plan.recommended.dim),
-        targets: rms.map(|n| (n.error, n.target.clone())).collect(),
+        target: first.map(|n| (n.error, n.target.clone())),
     });
-    let mut section = Section::new("Error against dimension").plot(plot);
+    let mut section = Section::new("Dimension").plot(plot);
+    if let Some(spectrum) = &plan.spectrum {
+        section = section.plot(values(spectrum));
+    }
     if !plan.sizes.is_empty() {
         let sizes: Vec<_> = plan.sizes.iter().map(|s| (s.dim, s.ridge, s.rmse)).collect();
         section = section.plot(ridge_plot(&sizes));
@@ -105,7 +109,7 @@ fn made_of(plan: &Plan) -> Section {
         section = section.facts(shares(energy, if exact { Basis::Proven } else { Basis::Estimated }));
     }
     if let Some(spectrum) = &plan.spectrum {
-        section = section.plot(values(spectrum)).facts(sample(spectrum));
+        section = section.facts(sample(spectrum));
     }
     section
 }

@@ -239,7 +239,10 @@ fn a_certificate_says_every_bound_in_words_and_numbers() {
     let known = held_out(0.1, Population::KnownItems);
     let all = [(8, certificate.clone()), (2, coarse), (8, known)];
     let html = rendered(&certificate_page("model.safetensors", &all, SMALL.done.sup.as_ref(), COMMAND));
-    holds_all(&html, &["pairs of two new items", "pairs of known items", "Each dimension", "With confidence 95.00 %"]);
+    holds_all(
+        &html,
+        &["pairs of two new items", "pairs of known items", "Each dimension", "With confidence 95\u{a0}%"],
+    );
     for s in &certificate.statements {
         assert!(html.contains(&escaped(&s.assumptions)), "{}", s.assumptions);
         if let (Some(upper), mercer::certify::Quantity::RootMeanSquare) = (s.upper, s.quantity) {

@@ -72,7 +72,7 @@ fn heat_map(figure: &WorstFigure) -> HeatMap {
     let map =
         HeatMap::new(&figure.relation, axis("query x", &figure.nodes), axis("key y", &figure.nodes), "|error|", values)
             .log()
-            .caption(format!("{} The ring is where.", certificate::bracket(&figure.certificate)));
+            .caption(format!("{} The ring marks where.", certificate::bracket(&figure.certificate)));
     match (figure.certificate.worst.0.as_slice(), figure.certificate.worst.1.as_slice()) {
         (&[x], &[y]) => map.spot(x, y, format!("worst, {}", number(figure.certificate.lower))),
         _ => map,
