@@ -140,8 +140,8 @@ fn statements(certificate: &Certificate) -> Table {
         Column::text("with more pairs"),
     ];
     let table = Table::new("Statements", columns).note(
-        "Each statement holds by itself with its confidence. Effective pairs: independent pairs or comparisons that a bound \
-         rests on.",
+        "Each statement holds by itself with its confidence. Effective pairs: independent pairs or comparisons that a \
+         bound rests on.",
     );
     certificate.statements.iter().fold(table, |table, s| {
         table.row([
@@ -165,7 +165,7 @@ fn effective(pairs: f64) -> Cell {
 }
 
 fn sharper(s: &Sharper) -> String {
-    format!("{}: {} ({})", s.statement, s.pairs, word(&s.basis))
+    format!("{}: {} ({})", s.statement, mercer_report::count(s.pairs), word(&s.basis))
 }
 
 /// The name of a value as its file has it.
@@ -212,8 +212,8 @@ fn over_dimensions(certificates: &[&(usize, Certificate)]) -> Plot {
         add("RMS error, measured".into(), *dim, measured.and_then(|s| s.measured));
     }
     let plot = Plot::new("Certified error against dimension", Axis::log("dimension D"), Axis::log("error")).caption(
-        "Upper bounds for new pairs, and what was measured on the held-out ones. Each point holds by itself: to choose a \
-         dimension by them, ask for more confidence.",
+        "Upper bounds for new pairs, and what was measured on the held-out ones. Each point holds by itself: to choose \
+         a dimension by them, ask for more confidence.",
     );
     series.into_iter().fold(plot, |plot, (name, line)| {
         let own = Series::line(&name, points(&line));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use mercer::Class;
-use mercer::spectrum::Floors;
+use mercer::spectrum::{Floors, Spectrum};
 use mercer_report::{Axis, Mark, Plot, Series, number};
 
 use crate::report::share;
@@ -18,8 +18,8 @@ fn dimension_axis(largest: usize) -> Axis {
     if largest > 32 { Axis::log("dimension D") } else { Axis::linear("dimension D") }
 }
 
-/// A floor at and between the dimensions where it is known: what cannot be reached at one dimension cannot be reached at a
-/// smaller one. The steps end where they are known, so that no line from a model to the next crosses them.
+/// A floor at and between the dimensions where it is known: what cannot be reached at one dimension cannot be reached at
+/// a smaller one. The steps end where they are known, so that no line from a model to the next crosses them.
 fn floor_steps(floor: &[(usize, f64)]) -> Vec<(f64, f64)> {
     let mut floor: Vec<(usize, f64)> = floor.iter().copied().filter(|(_, error)| *error > 0.0).collect();
     floor.sort_by_key(|(dim, _)| *dim);
@@ -99,10 +99,10 @@ pub(super) fn error_plot(errors: Errors<'_>) -> Plot {
         } else {
             format!("with confidence {}", share(floors.confidence))
         };
-        caption += &format!(
-            " No {shaded} model can lie in the shaded area, however wide its towers: proven, {known}. A floor of 0 \
-             excludes nothing and is not drawn."
-        );
+        caption += &format!(" No {shaded} model can lie in the shaded area, however wide its towers: proven, {known}.");
+        if groups.iter().any(|group| group.floor.iter().any(|(_, error)| *error <= 0.0)) {
+            caption += " A floor of 0 excludes nothing and is not drawn.";
+        }
     }
     plot = plot.series(Series::line("attained, held out", points(errors.attained)));
     if let Some((error, name)) = errors.target {
@@ -143,6 +143,16 @@ pub(super) struct Values<'a> {
     /// Half the width of the band, and its confidence.
     pub(super) band: Option<(f64, f64)>,
     pub(super) exact: &'a [(usize, f64)],
+}
+
+/// A spectrum as it was sampled.
+pub(super) fn sampled_plot(spectrum: &Spectrum) -> Plot {
+    spectrum_plot(Values {
+        title: if spectrum.symmetric { "Eigenvalues" } else { "Singular values" }.into(),
+        sampled: (1..).zip(spectrum.values.iter().copied()).collect(),
+        band: spectrum.radius.map(|r| (r.each, r.confidence)),
+        exact: &[],
+    })
 }
 
 /// Sizes of eigenvalues or singular values against their index.
@@ -186,8 +196,8 @@ fn short(value: f64) -> String {
     if plain { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
 }
 
-/// Held-out error `(dimension, ridge, error)` over dimensions, a line for each ridge, or the other way round: whichever has
-/// fewer lines.
+/// Held-out error `(dimension, ridge, error)` over dimensions, a line for each ridge, or the other way round: whichever
+/// has fewer lines.
 pub(super) fn ridge_plot(sizes: &[(usize, f64, f64)]) -> Plot {
     let ridges: BTreeSet<u64> = sizes.iter().map(|s| s.1.to_bits()).collect();
     let dims: BTreeSet<usize> = sizes.iter().map(|s| s.0).collect();

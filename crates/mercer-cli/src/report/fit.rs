@@ -5,11 +5,11 @@ use mercer::certify::sup::SupNorm;
 use mercer::evaluate::{Ranking, Summary};
 use mercer::fit::{Fit, Outcome};
 use mercer::pipeline::Population;
-use mercer::spectrum::Floors;
+use mercer::spectrum::{Floors, Spectrum};
 use mercer_report::{Axis, Basis, Cell, Column, Fact, Mark, Page, Plot, Section, Series, Table, number};
 
 use crate::describe::{counted, percent, population};
-use crate::report::figures::{Errors, error_plot, ridge_plot};
+use crate::report::figures::{Errors, error_plot, ridge_plot, sampled_plot};
 use crate::report::{certificate, whole};
 
 /// Everything that is known about a fit; all but the first two may be absent.
@@ -32,6 +32,8 @@ pub(crate) struct FitPage<'a> {
     pub(crate) sup_refused: Option<&'a str>,
     /// Errors that no model can go below.
     pub(crate) floors: Option<&'a Floors>,
+    /// Sampled eigenvalues or singular values of the relation.
+    pub(crate) spectrum: Option<&'a Spectrum>,
 }
 
 impl<'a> FitPage<'a> {
@@ -47,6 +49,7 @@ impl<'a> FitPage<'a> {
             sup: None,
             sup_refused: None,
             floors: None,
+            spectrum: None,
         }
     }
 }
@@ -139,7 +142,10 @@ fn dimensions(page: &FitPage<'_>) -> Section {
         chosen: Some(page.fit.encoder.dim()),
         target: None,
     });
-    let section = Section::new("Dimension").plot(plot);
+    let mut section = Section::new("Dimension").plot(plot);
+    if let Some(spectrum) = page.spectrum {
+        section = section.plot(sampled_plot(spectrum));
+    }
     if page.fit.sizes.is_empty() {
         return section;
     }

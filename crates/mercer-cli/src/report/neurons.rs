@@ -9,19 +9,21 @@ use crate::report::{basis, norm_words};
 
 const TRAINED: &str = "trained";
 
-/// One plot for each norm that occurs, called `of`.
+/// One plot for each norm in which there is something to compare, called `of`.
 pub(super) fn plots(needs: &[Need], of: &str) -> Vec<Plot> {
     let in_norm = |norm| needs.iter().filter(|n| n.norm == norm).collect::<Vec<&Need>>();
+    let numbers = |n: &&Need| n.counts.len() + usize::from(n.trained.is_some());
     let all = [Norm::Rms, Norm::Sup].map(|norm| (norm, in_norm(norm)));
-    all.into_iter().filter(|(_, own)| !own.is_empty()).map(|(norm, own)| plot(&own, norm, of)).collect()
+    let comparable = all.into_iter().filter(|(_, own)| own.iter().map(numbers).sum::<usize>() > 1);
+    comparable.map(|(norm, own)| plot(&own, norm, of)).collect()
 }
 
 fn plot(needs: &[&Need], norm: Norm, of: &str) -> Plot {
     let what = if of.is_empty() { "Neurons".into() } else { format!("{of}: neurons") };
     let title = format!("{what} against {}", norm_words(norm));
     let mut plot = Plot::new(title, Axis::log(norm_words(norm)), Axis::log("hidden units")).caption(
-        "Dashed lines are bounds: so many units suffice, by a theorem. Solid lines are networks that were built. Points are \
-         the narrowest towers that training found.",
+        "Dashed lines are bounds: so many units suffice, by a theorem. Solid lines are networks that were built. Points \
+         are the narrowest towers that training found.",
     );
     for name in names(needs) {
         let own = needs.iter().filter_map(|n| Some((n.error, find(n, name)?.neurons?)));

@@ -6,7 +6,7 @@ use mercer::spectrum::{Energy, Spectrum};
 use mercer_report::{Basis, Cell, Column, Fact, Page, Section, Table, number};
 
 use crate::describe::{counted, percent};
-use crate::report::figures::{Errors, Values, error_plot, ridge_plot, spectrum_plot};
+use crate::report::figures::{Errors, error_plot, ridge_plot, sampled_plot};
 use crate::report::{assumptions, neurons};
 
 /// A plan as a page.
@@ -66,7 +66,7 @@ fn dimensions(plan: &Plan) -> Section {
     });
     let mut section = Section::new("Dimension").plot(plot);
     if let Some(spectrum) = &plan.spectrum {
-        section = section.plot(values(spectrum));
+        section = section.plot(sampled_plot(spectrum));
     }
     if !plan.sizes.is_empty() {
         let sizes: Vec<_> = plan.sizes.iter().map(|s| (s.dim, s.ridge, s.rmse)).collect();
@@ -76,30 +76,25 @@ fn dimensions(plan: &Plan) -> Section {
 }
 
 fn rows(plan: &Plan) -> Table {
-    let columns = vec![
-        Column::number("dimension"),
-        Column::number(format!("floor of {}", plan.recommended.class)).unit("RMS").basis(Basis::Proven),
+    let floor = Column::number(format!("floor of {}", plan.recommended.class)).unit("RMS").basis(Basis::Proven);
+    let has_floors = plan.rows.iter().any(|row| row.floor.is_some());
+    let mut columns = vec![Column::number("dimension")];
+    columns.extend(has_floors.then_some(floor));
+    columns.extend([
         Column::number("attained, held out").unit("RMS").basis(Basis::Measured),
         Column::number("an item and side").unit("bytes"),
         Column::number("a similarity").unit("multiplications"),
         Column::text(""),
-    ];
+    ]);
     let mut table = Table::new("Dimensions", columns);
     for row in &plan.rows {
         let mark = if row.dim == plan.recommended.dim { "recommended" } else { " " };
-        table = table.row([
-            row.dim.into(),
-            row.floor.into(),
-            row.attainable.into(),
-            row.bytes_per_item.into(),
-            row.multiplications.into(),
-            mark.into(),
-        ]);
+        let mut cells = vec![row.dim.into()];
+        cells.extend(has_floors.then(|| Cell::from(row.floor)));
+        cells.extend([row.attainable.into(), row.bytes_per_item.into(), row.multiplications.into(), mark.into()]);
+        table.rows.push(cells);
     }
-    if plan.floors.is_none() {
-        table = table.note("Without floors: pairs that nobody has seen may be anything.");
-    }
-    table
+    if has_floors { table } else { table.note("No floor is certified: why is said below.") }
 }
 
 fn made_of(plan: &Plan) -> Section {
@@ -122,15 +117,6 @@ fn shares(energy: &Energy, basis: Basis) -> Vec<Fact> {
         share("energy of negative eigenvalues", energy.negative),
         share("energy beyond the leading values", energy.tail),
     ]
-}
-
-fn values(spectrum: &Spectrum) -> mercer_report::Plot {
-    spectrum_plot(Values {
-        title: if spectrum.symmetric { "Eigenvalues" } else { "Singular values" }.into(),
-        sampled: (1..).zip(spectrum.values.iter().copied()).collect(),
-        band: spectrum.radius.map(|r| (r.each, r.confidence)),
-        exact: &[],
-    })
 }
 
 fn sample(spectrum: &Spectrum) -> Vec<Fact> {

@@ -8,7 +8,7 @@ use mercer::certify::{Certificate, HeldOut, Request, certify};
 use mercer::evaluate::{Ranking, Summary};
 use mercer::fit::{Dimension, Effort, Fit, Options, Silent, Target};
 use mercer::pipeline::{KernelFit, PairTable, Population, TableFit, fit_kernel, fit_table};
-use mercer::plan::{Need, Plan, Size, Wish, plan_relation};
+use mercer::plan::{Need, Plan, Size, Wish, plan_relation, plan_table};
 use mercer::spectrum::{Anchors, FloorOptions, floors, sampled};
 use mercer::verify::{Claim, ErrorFigure, NeuronFigure, SpectrumFigure, Verification, WorstFigure};
 use mercer::{Class, Features, Kernel, Law, Pairs, PointRelation, Relation, Seed};
@@ -46,11 +46,10 @@ fn held_out(scale: f64, population: Population) -> Certificate {
     certify(pairs, population, Request { share: 0.9, ..Request::default() }).unwrap()
 }
 
-/// A table fit of noisy pairs of items with features.
-fn table_fit(items: usize, count: usize) -> TableFit {
+/// Noisy pairs of items with three features.
+fn table(items: usize, count: usize) -> (Features, Pairs) {
     let mut stream = Seed(3).stream("test table");
     let data: Vec<f32> = (0..3 * items).map(|_| stream.normal() as f32).collect();
-    let features = Features::dense(data.clone(), 3).unwrap();
     let (mut x, mut y, mut value) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..count {
         let (i, j) = (stream.below(items), stream.below(items));
@@ -59,9 +58,16 @@ fn table_fit(items: usize, count: usize) -> TableFit {
         y.push(j as u32);
         value.push((-0.3 * square).exp() + 0.03 * stream.normal() as f32);
     }
-    let pairs = Pairs::new(x, y, value, None).unwrap();
-    let table = PairTable { queries: &features, keys: None, pairs: &pairs, split: None, absent: None };
-    fit_table(&table, &Options { units: Some(32), effort: Effort::Steps(20), ..Options::default() }, &Silent).unwrap()
+    (Features::dense(data, 3).unwrap(), Pairs::new(x, y, value, None).unwrap())
+}
+
+fn problem((queries, pairs): &(Features, Pairs)) -> PairTable<'_> {
+    PairTable { queries, keys: None, pairs, split: None, absent: None }
+}
+
+fn table_fit(items: usize, count: usize) -> TableFit {
+    let options = Options { units: Some(32), effort: Effort::Steps(20), ..Options::default() };
+    fit_table(&problem(&table(items, count)), &options, &Silent).unwrap()
 }
 
 fn residuals(fit: &Fit, kernel: &Kernel, n: usize) -> Residuals {
@@ -209,11 +215,18 @@ fn a_fit_shows_errors_choices_and_certificates() {
         certificates: std::slice::from_ref(&done.certificate),
         sup: done.sup.as_ref(),
         floors: plan.floors.as_ref(),
+        spectrum: plan.spectrum.as_ref(),
         ..FitPage::new("gaussian:0.5", &done.fit)
     };
     let html = rendered(&fit_page(&page, COMMAND));
-    let words =
-        ["Residuals against value", "Distribution of errors", "Largest error on the box", "floor of", "worst query"];
+    let words = [
+        "Eigenvalues",
+        "Residuals against value",
+        "Distribution of errors",
+        "Largest error on the box",
+        "floor of",
+        "worst query",
+    ];
     holds_all(&html, &words);
     for choice in &done.fit.choices {
         assert!(html.contains(&escaped(&choice.reason)), "{}", choice.reason);
@@ -286,7 +299,8 @@ fn empty_results_give_pages() {
         assumptions: vec![],
         ..plan.clone()
     };
-    assert!(rendered(&plan_page(&bare, "")).contains("no data"));
+    let html = rendered(&plan_page(&bare, ""));
+    assert!(html.contains("no data") && html.contains("No floor is certified") && !html.contains("floor of"));
     let fit = Fit { curve: vec![], choices: vec![], ..done.fit.clone() };
     let nothing = Residuals::default();
     let statements = Certificate { statements: vec![], ..done.certificate.clone() };
@@ -404,6 +418,11 @@ fn pages() {
         "plan-rough.html",
         plan_page(&self::plan(&rough, &[Target::Absolute(0.03)]), "mercer plan --kernel matern12:1"),
     );
+    let signed = Kernel::negative_distance();
+    save("plan-signed.html", plan_page(&self::plan(&signed, &[]), "mercer plan --kernel negative-distance"));
+    let wish = Wish { targets: vec![Target::Relative(0.3)], ..Wish::default() };
+    let listed = plan_table(&problem(&table(400, 12_000)), "data/pairs.parquet", &wish, &Silent).unwrap();
+    save("plan-table.html", plan_page(&listed, "mercer plan data/pairs.parquet --error 30%"));
     let done = fit_kernel(&kernel, LINE, &options(6), &Silent).unwrap();
     let own = residuals(&done.fit, &kernel, 120);
     let page = FitPage {
@@ -411,6 +430,7 @@ fn pages() {
         certificates: std::slice::from_ref(&done.certificate),
         sup: done.sup.as_ref(),
         floors: plan.floors.as_ref(),
+        spectrum: plan.spectrum.as_ref(),
         ..FitPage::new("gaussian:0.5", &done.fit)
     };
     save("fit.html", fit_page(&page, "mercer fit --kernel gaussian:0.5 --dim 6 --report fit.html"));
