@@ -123,8 +123,8 @@ pub(super) fn floor_plot(
 ) -> Plot {
     let largest = attained.iter().chain(floor).chain(tail).map(|p| p.0).max().unwrap_or(0);
     let mut plot = Plot::new(title, dimension_axis(largest), Axis::log("root mean square error")).caption(
-        "No pair of functions can lie in the shaded area (proven). Fitted models (measured) stay above it and close to \
-         the tail of the spectrum (estimated).",
+        "No model can lie in the shaded area, however wide its towers (proven). The tail of the spectrum is what the best \
+         functions would reach (estimated), the solid line what fitted models reach on held-out pairs (measured).",
     );
     plot.series = floor_series("certified floor", floor, true);
     // Where the sampled values end there is no tail to speak of.
