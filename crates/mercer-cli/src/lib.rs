@@ -13,6 +13,8 @@ mod info;
 mod output;
 mod plan;
 mod predict;
+#[allow(dead_code, unused_imports)] // the verbs do not call it yet
+mod report;
 mod search;
 mod settings;
 mod source;

@@ -48,4 +48,4 @@ pub use heat::{HeatMap, Spot};
 pub use page::{Block, Page, Section};
 pub use plot::{Axis, Data, Mark, Plot, Series};
 pub use table::{Basis, Cell, Column, Fact, Table, Verdict};
-pub use text::number;
+pub use text::{count, number};

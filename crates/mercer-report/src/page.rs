@@ -18,6 +18,8 @@ const STYLE: &str = include_str!("style.css");
 pub enum Block {
     /// Paragraphs, with empty lines between them.
     Text(String),
+    /// Short texts, each with a bullet.
+    List(Vec<String>),
     /// Names and values.
     Facts(Vec<Fact>),
     /// Rows and columns.
@@ -38,6 +40,7 @@ impl Block {
     fn html(&self) -> String {
         match self {
             Self::Text(text) => paragraphs(text),
+            Self::List(items) => list(items),
             Self::Facts(facts) => table::facts(facts),
             Self::Table(table) => table.html(),
             Self::Plot(plot) => plot.html(),
@@ -50,6 +53,14 @@ impl Block {
 fn paragraphs(text: &str) -> String {
     let parts = text.split("\n\n").map(str::trim).filter(|p| !p.is_empty());
     parts.map(|p| format!("<p>{}</p>\n", inline(p))).collect()
+}
+
+fn list(items: &[String]) -> String {
+    if items.is_empty() {
+        return String::new();
+    }
+    let rows: String = items.iter().map(|item| format!("<li>{}</li>\n", inline(item))).collect();
+    format!("<ul class=\"list\">\n{rows}</ul>\n")
 }
 
 /// A titled part of a page.
@@ -75,6 +86,11 @@ impl Section {
     /// Adds paragraphs.
     pub fn text(self, text: impl Into<String>) -> Self {
         self.block(Block::Text(text.into()))
+    }
+
+    /// Adds a list.
+    pub fn list(self, items: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.block(Block::List(items.into_iter().map(Into::into).collect()))
     }
 
     /// Adds facts.

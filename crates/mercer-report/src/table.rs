@@ -173,6 +173,8 @@ pub enum Cell {
     Number(f64),
     /// Shown exactly, in groups of three digits.
     Count(u64),
+    /// How the numbers of the row are known.
+    Basis(Basis),
 }
 
 impl From<&str> for Cell {
@@ -205,6 +207,12 @@ impl From<usize> for Cell {
     }
 }
 
+impl From<Basis> for Cell {
+    fn from(basis: Basis) -> Self {
+        Self::Basis(basis)
+    }
+}
+
 impl<T: Into<Cell>> From<Option<T>> for Cell {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Empty, Into::into)
@@ -212,12 +220,23 @@ impl<T: Into<Cell>> From<Option<T>> for Cell {
 }
 
 impl Cell {
+    /// Sentences keep a width to be read in: a narrow page scrolls instead of setting one word a line.
+    fn room(&self) -> &'static str {
+        match self {
+            Self::Text(text) if text.chars().count() > 100 => " class=\"sentences\"",
+            Self::Text(text) if text.chars().count() > 40 => " class=\"sentence\"",
+            Self::Text(text) if text.chars().count() > 16 => " class=\"words\"",
+            _ => "",
+        }
+    }
+
     fn html(&self) -> String {
         match self {
             Self::Empty => "<span class=\"soft\">–</span>".into(),
             Self::Text(text) => inline(text),
             Self::Number(value) => number(*value),
             Self::Count(value) => count(*value),
+            Self::Basis(basis) => basis.html().into(),
         }
     }
 }
@@ -273,8 +292,9 @@ impl Table {
         let mut html = String::from("<tr>");
         for (i, column) in self.columns.iter().enumerate() {
             let (tag, scope) = if i == 0 { ("th", " scope=\"row\"") } else { ("td", "") };
-            let cell = cells.get(i).unwrap_or(&Cell::Empty).html();
-            html.push_str(&format!("<{tag}{scope}{}>{cell}</{tag}>", class(column.numeric)));
+            let cell = cells.get(i).unwrap_or(&Cell::Empty);
+            let class = if column.numeric { class(true) } else { cell.room() };
+            html.push_str(&format!("<{tag}{scope}{class}>{}</{tag}>", cell.html()));
         }
         html + "</tr>\n"
     }
@@ -288,12 +308,17 @@ mod tests {
     fn rows_are_as_long_as_the_head() {
         let table = Table::new("c", vec![Column::text("a"), Column::number("b").unit("%")])
             .row([Cell::from("x & y")])
-            .row(["y".into(), 0.5.into(), 3usize.into()]);
+            .row(["y".into(), 0.5.into(), 3usize.into()])
+            .row(["z".into(), Basis::Proven.into()]);
         let html = table.html();
         assert!(
             html.contains("<th scope=\"row\">x &amp; y</th><td class=\"num\"><span class=\"soft\">–</span></td></tr>")
         );
         assert!(html.contains("<td class=\"num\">0.5000</td></tr>"), "{html}");
+        assert!(html.contains("<td class=\"num\"><span class=\"basis proven\">proven</span></td>"), "{html}");
+        let long =
+            Table::new("c", vec![Column::text("a")]).row(["a sentence that needs its room on a narrow page".into()]);
+        assert!(long.html().contains("<th scope=\"row\" class=\"sentence\">"));
         assert!(Table::default().html().contains("no rows"));
     }
 

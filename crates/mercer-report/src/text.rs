@@ -62,7 +62,12 @@ pub fn number(value: f64) -> String {
 }
 
 /// A count with thin spaces between thousands, from five digits on.
-pub(crate) fn count(value: u64) -> String {
+///
+/// ```
+/// assert_eq!(mercer_report::count(9999), "9999");
+/// assert_eq!(mercer_report::count(12345), "12\u{202f}345");
+/// ```
+pub fn count(value: u64) -> String {
     let digits = value.to_string();
     if digits.len() < 5 {
         return digits;

@@ -132,6 +132,7 @@ fn words_are_escaped_everywhere() {
     let verdict = Verdict { claim: nasty.into(), predicted: nasty.into(), measured: nasty.into(), holds: false };
     let section = Section::new(nasty)
         .text(nasty)
+        .list([nasty])
         .facts([Fact::new(nasty, nasty)])
         .table(table)
         .plot(plot)
