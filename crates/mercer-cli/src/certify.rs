@@ -20,6 +20,7 @@ use crate::describe;
 use crate::failure::Failure;
 use crate::output;
 use crate::predict::{check_values, chosen_pairs, populations, read, schema};
+use crate::report;
 use crate::settings::target;
 use crate::source::cube;
 
@@ -66,6 +67,19 @@ pub(crate) fn run(arguments: &CertifyArgs, console: &mut Console<'_>) -> Result<
     if !arguments.no_save {
         store(&mut model, &found);
         model.save(&arguments.model)?;
+    }
+    if let Some(path) = &arguments.report {
+        let of = |s: &Stored| match &s.what {
+            Certified::HeldOut(certificate) => Some((s.dim, certificate.clone())),
+            Certified::SupNorm(_) => None,
+        };
+        let held_out: Vec<(usize, Certificate)> = found.iter().filter_map(of).collect();
+        let sup = found.iter().rev().find_map(|s| match &s.what {
+            Certified::SupNorm(sup) => Some(sup),
+            Certified::HeldOut(_) => None,
+        });
+        let name = arguments.model.display().to_string();
+        report::save(&report::certificate_page(&name, &held_out, sup, console.command()), path, console)?;
     }
     let text = text(&found, met, &arguments.model, !arguments.no_save);
     let report = Report {

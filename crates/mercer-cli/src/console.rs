@@ -21,6 +21,7 @@ pub(crate) fn colored(terminal: bool) -> bool {
 pub(crate) struct Console<'a> {
     out: &'a mut (dyn Write + Send),
     err: &'a mut (dyn Write + Send),
+    command: String,
     json: bool,
     quiet: bool,
     verbose: bool,
@@ -31,6 +32,7 @@ pub(crate) struct Console<'a> {
 impl<'a> Console<'a> {
     pub(crate) fn new(
         options: &OutputOptions,
+        command: String,
         terminals: Terminals,
         out: &'a mut (dyn Write + Send),
         err: &'a mut (dyn Write + Send),
@@ -38,11 +40,17 @@ impl<'a> Console<'a> {
         Console {
             out,
             err,
+            command,
             json: options.json,
             quiet: options.quiet,
             verbose: options.verbose > 0,
             terminal: terminals.err,
         }
+    }
+
+    /// The command that is run, as it can be typed again.
+    pub(crate) fn command(&self) -> &str {
+        &self.command
     }
 
     /// Whether results are one JSON object.

@@ -19,6 +19,7 @@ use crate::console::Console;
 use crate::describe;
 use crate::failure::Failure;
 use crate::output;
+use crate::report::{self, FitPage};
 use crate::settings::{FitSettings, MethodName};
 use crate::source::{KernelSource, Source, SourceSettings, TableSource};
 
@@ -64,12 +65,30 @@ struct Fitted {
     columns: Vec<Value>,
 }
 
+impl Fitted {
+    /// What its page shows.
+    fn page(&self) -> FitPage<'_> {
+        FitPage {
+            test: &self.test,
+            ranking: self.ranking.as_ref(),
+            residuals: (!self.residuals.value.is_empty()).then_some(&self.residuals),
+            certificates: &self.certificates,
+            sup: self.sup.as_ref(),
+            sup_refused: self.sup_refused.as_deref(),
+            ..FitPage::new(&self.relation, &self.fit)
+        }
+    }
+}
+
 pub(crate) fn run(arguments: FitArgs, console: &mut Console<'_>) -> Result<Exit, Failure> {
     let start = Instant::now();
     let settings = arguments.settings.with_file(arguments.config.as_deref())?;
     let options = settings.options()?;
     let output = settings.output.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_OUTPUT));
     output::check(&output, settings.source.inputs().chain(arguments.config.as_deref()))?;
+    if let Some(path) = &settings.report {
+        output::check_page(path, settings.source.inputs().chain(arguments.config.as_deref()))?;
+    }
     let fitted = match settings.source.read("fit", console)? {
         Source::Kernel(source) => fit_kernel(&settings, &source, &options, console)?,
         Source::Table(source) => fit_table(&settings, &source, &options, console)?,
@@ -77,7 +96,10 @@ pub(crate) fn run(arguments: FitArgs, console: &mut Console<'_>) -> Result<Exit,
     console.note(format!("choices\n{}", describe::choices(&fitted.fit.choices).trim_end()));
     let model = model(&fitted, &settings, &options);
     model.save(&output)?;
-    let report = report(&fitted, &output, start);
+    if let Some(path) = &settings.report {
+        report::save(&report::fit_page(&fitted.page(), console.command()), path, console)?;
+    }
+    let report = result(&fitted, &output, start);
     let text = text(&fitted, &report);
     console.result(&report, &text)?;
     Ok(if fitted.fit.target_met == Some(false) { Exit::TargetMissed } else { Exit::Done })
@@ -180,7 +202,7 @@ fn model(fitted: &Fitted, settings: &FitSettings, options: &Options) -> Model {
     let fit = &fitted.fit;
     // Where the model goes and how many threads made it changes nothing in it.
     let source = SourceSettings { threads: None, ..settings.source.clone() };
-    let recorded = FitSettings { source, output: None, ..settings.clone() };
+    let recorded = FitSettings { source, output: None, report: None, ..settings.clone() };
     let config = serde_json::to_value(recorded).unwrap_or(Value::Null);
     Model {
         encoder: fit.encoder.clone(),
@@ -207,7 +229,7 @@ fn stored(fitted: &Fitted) -> Vec<Value> {
     held_out.chain(fitted.sup.iter().map(|s| Stored::sup_norm(dim, &fitted.relation, s))).map(|s| s.to_json()).collect()
 }
 
-fn report(fitted: &Fitted, output: &Path, start: Instant) -> Report {
+fn result(fitted: &Fitted, output: &Path, start: Instant) -> Report {
     let fit = &fitted.fit;
     let summary = |(population, s): &(Population, Summary)| {
         let mut value = serde_json::to_value(s).unwrap_or(Value::Null);

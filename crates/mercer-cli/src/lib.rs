@@ -13,7 +13,6 @@ mod info;
 mod output;
 mod plan;
 mod predict;
-#[allow(dead_code, unused_imports)] // the verbs do not call it yet
 mod report;
 mod search;
 mod settings;
@@ -73,11 +72,12 @@ pub fn run_on(
     out: &mut (dyn Write + Send),
     err: &mut (dyn Write + Send),
 ) -> Exit {
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let words: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+    let arguments = match Arguments::try_parse_from(&words) {
         Ok(arguments) => arguments,
         Err(error) => return explain(&error, terminals, out, err),
     };
-    let mut console = Console::new(&arguments.output, terminals, out, err);
+    let mut console = Console::new(&arguments.output, command_line(&words), terminals, out, err);
     let done = match arguments.verb {
         Verb::Fit(own) => fit::run(*own, &mut console),
         Verb::Plan(own) => plan::run(&own, &mut console),
@@ -99,6 +99,21 @@ pub fn run_on(
         console.failure(&failure);
         failure.exit
     })
+}
+
+/// The command as it can be typed again.
+fn command_line(words: &[OsString]) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=,%@+".contains(c);
+    let quoted = |word: &OsString| {
+        let word = word.to_string_lossy();
+        if !word.is_empty() && word.chars().all(plain) {
+            word.into_owned()
+        } else {
+            format!("'{}'", word.replace('\'', "'\\''"))
+        }
+    };
+    let rest: Vec<String> = words.iter().skip(1).map(quoted).collect();
+    format!("mercer {}", rest.join(" "))
 }
 
 /// A generated text, as it is or as one JSON object.

@@ -14,6 +14,7 @@ use crate::console::Console;
 use crate::describe::{counted, evidence, number, percent};
 use crate::failure::Failure;
 use crate::output;
+use crate::report;
 use crate::settings::{ClassName, target};
 use crate::source::Source;
 
@@ -36,6 +37,9 @@ pub(crate) fn run(arguments: &PlanArgs, console: &mut Console<'_>) -> Result<Exi
         Source::Table(s) => plan_table(&s.problem(), &s.path.display().to_string(), &wish, &progress),
     })??;
     drop(progress);
+    if let Some(path) = &arguments.report {
+        report::save(&report::plan_page(&plan, console.command()), path, console)?;
+    }
     console.result(&plan, &text(&plan))?;
     Ok(if plan.recommended.target_met == Some(false) { Exit::TargetMissed } else { Exit::Done })
 }

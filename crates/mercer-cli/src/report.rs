@@ -12,12 +12,24 @@ mod tests;
 mod verify;
 
 pub(crate) use certificate::certificate_page;
-pub(crate) use fit::{FitPage, Residuals, fit_page};
+pub(crate) use fit::{FitPage, fit_page};
 pub(crate) use plan::plan_page;
 pub(crate) use verify::verify_page;
 
+use std::path::Path;
+
 use mercer::bounds::{Evidence, Norm};
-use mercer_report::{Basis, Section};
+use mercer_report::{Basis, Page, Section};
+
+use crate::console::Console;
+use crate::failure::Failure;
+
+/// Writes a page and says where it went.
+pub(crate) fn save(page: &Page, path: &Path, console: &mut Console<'_>) -> Result<(), Failure> {
+    page.save(path)?;
+    console.note(format!("report: {}", path.display()));
+    Ok(())
+}
 
 fn basis(evidence: Evidence) -> Basis {
     match evidence {

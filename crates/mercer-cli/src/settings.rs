@@ -37,6 +37,9 @@ settings! {
     /// Where the model goes [default: model.safetensors]
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    /// Write a page with plots
+    #[arg(long, value_name = "FILE.html")]
+    report: PathBuf,
     /// Model class [default: diagnosed]
     #[arg(long, value_enum)]
     class: ClassName,

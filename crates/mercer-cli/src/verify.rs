@@ -10,6 +10,7 @@ use crate::args::VerifyArgs;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::output;
+use crate::report;
 
 pub(crate) fn run(arguments: &VerifyArgs, console: &mut Console<'_>) -> Result<Exit, Failure> {
     if let Some(report) = &arguments.report {
@@ -18,6 +19,9 @@ pub(crate) fn run(arguments: &VerifyArgs, console: &mut Console<'_>) -> Result<E
     let progress = console.progress();
     let found = with_threads(arguments.threads, || verify(Seed(arguments.seed), &progress))??;
     drop(progress);
+    if let Some(path) = &arguments.report {
+        report::save(&report::verify_page(&found, console.command()), path, console)?;
+    }
     if console.json() {
         for claim in &found.claims {
             console.result(claim, "")?;

@@ -1,11 +1,12 @@
 //! Certificates: sections of other pages, and the page of `mercer certify`.
 
 use mercer::certify::sup::{Stop, SupNorm};
-use mercer::certify::{Certificate, Method, Quantity, Sharper, Statement};
+use mercer::certify::{Certificate, Quantity, Sharper, Statement};
 use mercer::pipeline::Population;
 use mercer_report::{Axis, Basis, Cell, Column, Fact, Page, Plot, Section, Series, Table, number};
 use serde::Serialize;
 
+use crate::certificate::{method, quantity};
 use crate::describe::{percent, population};
 use crate::report::figures::points;
 use crate::report::{share, whole};
@@ -89,26 +90,6 @@ fn silence(s: &Statement) -> String {
     format!("of the {} nothing is bounded by the {} method: {why}", quantity(s.quantity), method(s.method))
 }
 
-fn quantity(quantity: Quantity) -> String {
-    match quantity {
-        Quantity::Tolerance { share: q } => format!("error of {} of pairs", share(q)),
-        Quantity::RootMeanSquare => "RMS error".into(),
-        Quantity::SignErrorRate => "share of wrong labels".into(),
-        Quantity::RankingErrorRate => "share of wrong orders".into(),
-    }
-}
-
-fn method(method: Method) -> &'static str {
-    match method {
-        Method::Binomial => "binomial",
-        Method::Hypergeometric => "hypergeometric",
-        Method::Betting => "betting",
-        Method::Student => "Student",
-        Method::Matching => "disjoint pairs",
-        Method::Projection => "U-statistic",
-    }
-}
-
 /// A number of the statement's kind: an error, or a share.
 fn amount(quantity: Quantity, value: Option<f64>) -> Cell {
     match quantity {
@@ -165,7 +146,7 @@ fn effective(pairs: f64) -> Cell {
 }
 
 fn sharper(s: &Sharper) -> String {
-    format!("{}: {} ({})", s.statement, mercer_report::count(s.pairs), word(&s.basis))
+    format!("{}: {} ({})", s.statement, mercer_report::count(s.pairs), word(&s.evidence))
 }
 
 /// The name of a value as its file has it.

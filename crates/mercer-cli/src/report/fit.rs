@@ -1,7 +1,7 @@
 //! The page of `mercer fit`.
 
-use mercer::certify::Certificate;
 use mercer::certify::sup::SupNorm;
+use mercer::certify::{Certificate, Values};
 use mercer::evaluate::{Ranking, Summary};
 use mercer::fit::{Fit, Outcome};
 use mercer::pipeline::Population;
@@ -23,7 +23,7 @@ pub(crate) struct FitPage<'a> {
     /// Ranking of the listed pairs.
     pub(crate) ranking: Option<&'a Ranking>,
     /// Values and predictions of pairs that were not fitted.
-    pub(crate) residuals: Option<&'a Residuals>,
+    pub(crate) residuals: Option<&'a Values>,
     /// What is certified of the model.
     pub(crate) certificates: &'a [Certificate],
     /// The bracket of the largest error.
@@ -54,21 +54,10 @@ impl<'a> FitPage<'a> {
     }
 }
 
-/// Observed and predicted values of pairs that were not fitted, entry by entry.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Residuals {
-    /// The values observed.
-    pub(crate) value: Vec<f64>,
-    /// The model's values.
-    pub(crate) predicted: Vec<f64>,
-}
-
-impl Residuals {
-    /// `(value, predicted - value)`; what is not finite is left out.
-    fn points(&self) -> Vec<(f64, f64)> {
-        let all = self.value.iter().zip(&self.predicted).map(|(v, p)| (*v, p - v));
-        all.filter(|(value, error)| value.is_finite() && error.is_finite()).collect()
-    }
+/// `(value, predicted - value)`; what is not finite is left out.
+fn points(residuals: &Values) -> Vec<(f64, f64)> {
+    let all = residuals.value.iter().zip(&residuals.predicted).map(|(v, p)| (*v, p - v));
+    all.filter(|(value, error)| value.is_finite() && error.is_finite()).collect()
 }
 
 /// A fit as a page.
@@ -167,7 +156,7 @@ fn errors(page: &FitPage<'_>) -> Section {
         ]);
     }
     if let Some(residuals) = page.residuals {
-        let points = residuals.points();
+        let points = points(residuals);
         section = section.plot(scatter(&points)).plot(histogram(&points));
     }
     section
@@ -251,8 +240,8 @@ mod tests {
 
     #[test]
     fn odd_errors_are_left_out() {
-        let residuals = Residuals { value: vec![0.0, f64::NAN, 1.0], predicted: vec![f64::INFINITY, 0.0, 1.5, 7.0] };
-        assert_eq!(residuals.points(), [(1.0, 0.5)]);
+        let residuals = Values { value: vec![0.0, f64::NAN, 1.0], predicted: vec![f64::INFINITY, 0.0, 1.5, 7.0] };
+        assert_eq!(points(&residuals), [(1.0, 0.5)]);
         assert!(matches!(&histogram(&[]).series[0].data, Data::Bars(bars) if bars.is_empty()));
         let Data::Bars(bars) = &histogram(&[(1.0, 0.0)]).series[0].data else { panic!("no bars") };
         assert_eq!(bars[BARS as usize], (0.0, 1.0));

@@ -4,6 +4,7 @@
 
 use std::sync::LazyLock;
 
+use mercer::certify::Values;
 use mercer::certify::{Certificate, HeldOut, Request, certify};
 use mercer::evaluate::{Ranking, Summary};
 use mercer::fit::{Dimension, Effort, Fit, Options, Silent, Target};
@@ -14,7 +15,7 @@ use mercer::verify::{Claim, ErrorFigure, NeuronFigure, SpectrumFigure, Verificat
 use mercer::{Class, Features, Kernel, Law, Pairs, PointRelation, Relation, Seed};
 use mercer_report::Page;
 
-use crate::report::{FitPage, Residuals, certificate_page, fit_page, plan_page, verify_page};
+use crate::report::{FitPage, certificate_page, fit_page, plan_page, verify_page};
 
 const LINE: Law<'static> = Law::Cube { dim: 1 };
 const COMMAND: &str = "mercer verb --kernel 'gaussian:0.5' --report page.html";
@@ -70,13 +71,13 @@ fn table_fit(items: usize, count: usize) -> TableFit {
     fit_table(&problem(&table(items, count)), &options, &Silent).unwrap()
 }
 
-fn residuals(fit: &Fit, kernel: &Kernel, n: usize) -> Residuals {
+fn residuals(fit: &Fit, kernel: &Kernel, n: usize) -> Values {
     let mut stream = Seed(11).stream("test residuals");
     let mut draw = || Features::dense((0..n).map(|_| 2.0 * stream.uniform() as f32 - 1.0).collect(), 1).unwrap();
     let (x, y) = (draw(), draw());
     let mut value = vec![0.0; n * n];
     kernel.block(0, &x.rows(), &y.rows(), &mut value).unwrap();
-    Residuals { value, predicted: fit.encoder.block(0, &x.rows(), &y.rows()).unwrap() }
+    Values { value, predicted: fit.encoder.block(0, &x.rows(), &y.rows()).unwrap() }
 }
 
 /// Absolute errors on a grid of `n` nodes a side, with the certificate.
@@ -302,7 +303,7 @@ fn empty_results_give_pages() {
     let html = rendered(&plan_page(&bare, ""));
     assert!(html.contains("no data") && html.contains("No floor is certified") && !html.contains("floor of"));
     let fit = Fit { curve: vec![], choices: vec![], ..done.fit.clone() };
-    let nothing = Residuals::default();
+    let nothing = Values::default();
     let statements = Certificate { statements: vec![], ..done.certificate.clone() };
     let page = FitPage { residuals: Some(&nothing), certificates: &[statements], ..FitPage::new("", &fit) };
     rendered(&fit_page(&page, ""));
@@ -354,7 +355,7 @@ fn odd_plan(odd: f64) {
 
 fn odd_fit(odd: f64) {
     let Small { done, certificate, .. } = &*SMALL;
-    let residuals = Residuals { value: vec![odd, 1.0, odd], predicted: vec![odd, odd] };
+    let residuals = Values { value: vec![odd, 1.0, odd], predicted: vec![odd, odd] };
     let mut certificate = certificate.clone();
     for s in &mut certificate.statements {
         (s.measured, s.lower, s.upper) = (Some(odd), Some(odd), Some(odd));
