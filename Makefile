@@ -2,7 +2,7 @@
 CARGO ?= cargo
 MERCER = target/release/mercer
 
-.PHONY: help build demo test lint doc bench bench-fit msrv clean
+.PHONY: help build demo verify test lint doc bench bench-fit msrv clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,6 +13,9 @@ build: ## Build the release binary, target/release/mercer
 demo: build ## Learn two relations from real data: molecules and animals
 	$(CARGO) build --release --workspace --example molecules
 	MERCER=$(MERCER) sh demo/run.sh
+
+verify: build ## Run every theorem of the paper and write verify.html
+	$(MERCER) -q verify --report verify.html
 
 test: ## Run all tests (nextest where installed) and the documentation's examples
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
@@ -39,5 +42,5 @@ msrv: ## Show the highest minimum Rust version among all packages
 	@$(CARGO) metadata --format-version 1 | tr ',' '\n' | sed -n 's/.*"rust_version":"\([0-9.]*\)".*/\1/p' | sort -V | tail -1
 
 clean: ## Remove what the demo and the build wrote
-	rm -rf demo-out
+	rm -rf demo-out verify.html
 	$(CARGO) clean

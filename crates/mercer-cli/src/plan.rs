@@ -73,7 +73,7 @@ fn text(plan: &Plan) -> String {
     }
     text += &rows(plan);
     for need in &plan.needs {
-        text += &needs(need);
+        text += &needs(need, r.units);
     }
     text += "what stands behind these numbers\n";
     for words in &plan.assumptions {
@@ -95,6 +95,9 @@ fn text(plan: &Plan) -> String {
 
 /// The noise level and what part of the error it explains.
 fn noise_words(noise: &Noise, rmse: f64) -> String {
+    if noise.level == Some(0.0) {
+        return format!("none seen: {}", noise.reason);
+    }
     let Some(level) = noise.level else { return format!("level unknown: {}", noise.reason) };
     let interval = noise.interval.map_or_else(String::new, |(low, high)| {
         format!(" ({} to {}, confidence {})", number(low), number(high), noise.confidence)
@@ -110,7 +113,7 @@ fn rows(plan: &Plan) -> String {
     let mut text = format!(
         "{:>5} {:>18} {:>18} {:>11} {:>16}\n",
         "dim",
-        format!("{class} floor"),
+        if plan.floors.is_some() { format!("{class} floor") } else { "floor".into() },
         "attainable RMSE",
         "bytes/item",
         "multiplications"
@@ -131,7 +134,7 @@ fn rows(plan: &Plan) -> String {
 }
 
 /// The neurons that a target error needs: by theorems, by construction, by training.
-fn needs(need: &Need) -> String {
+fn needs(need: &Need, units: Option<usize>) -> String {
     let mut text = format!("for {}\n", need.target);
     if let Some(dim) = need.least_dim {
         let _ = writeln!(text, "  of the dimensions above, none below {dim} can do it (proven)");
@@ -164,6 +167,7 @@ fn needs(need: &Need) -> String {
             let _ =
                 writeln!(text, "  {:34} {:>12} {:>10} {:>11}  {words}", "trained", t.neurons, t.dim, number(t.error));
         }
+        None if units.is_none() => text += "  an embedding an id: there are no hidden units to count\n",
         None => text += "  no trained towers up to the widest tried meet it\n",
     }
     text

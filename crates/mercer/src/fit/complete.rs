@@ -8,7 +8,9 @@ use crate::evaluate::Scorer;
 use crate::fit::block::{Anchors, Blocks, Problem, fit_blocks};
 use crate::fit::dimension::choose;
 use crate::fit::grouped::Grouped;
-use crate::fit::{Choice, CurvePoint, Dimension, Effort, Fit, Method, Options, Outcome, Progress, ids, logistic};
+use crate::fit::{
+    Choice, CurvePoint, Dimension, Effort, Fit, Method, Options, Outcome, Progress, Target, ids, logistic,
+};
 use crate::linalg::{Matrix, qr, svd};
 use crate::relation::{PairSource, Pairs, all_pairs};
 use crate::rows::{Features, ItemSource, all_items};
@@ -269,23 +271,66 @@ fn fit_ids(table: &Loaded<'_>, cells: &Cells, options: &Options, progress: &dyn 
     };
     if link == Link::Logistic {
         progress.stage("logistic");
-        let positives: Vec<(u32, u32)> = cells.0.keys().copied().collect();
-        let steps = match options.effort {
-            Effort::Steps(steps) => steps,
-            Effort::Seconds(seconds) => (seconds * 3e10 / (6 * n * m * (chosen.dim + 20)) as f64).ceil() as usize,
-            Effort::Converge => LOGISTIC_STEPS,
+        let limit = match options.dimension {
+            Dimension::Target(Target::Absolute(error)) => Some(error),
+            Dimension::Target(Target::Relative(share)) => Some(share * scale),
+            _ => None,
         };
-        let start = (&left.leading_columns(chosen.dim), &right.leading_columns(chosen.dim));
-        let odds = logistic::fit(&positives, start, steps, progress);
-        fit.encoder = ids::asymmetric(&odds.p, &odds.q)?.with_link(Link::Logistic);
-        fit.steps = odds.steps;
-        fit.outcome = if odds.converged { Outcome::Converged } else { Outcome::StepLimit };
-        fit.held_out_rmse = all_cells(&fit.encoder, table, cells)?;
-        fit.held_out_relative = fit.held_out_rmse / scale;
-        chosen.choice.reason += "; by the decomposition, before the logistic fit";
+        // Log-odds need fewer dimensions than the decomposition: a target is tried on a ladder of its own.
+        let dims: Vec<usize> = match limit {
+            Some(_) => LADDER.into_iter().filter(|&dim| dim <= largest).collect(),
+            None => vec![chosen.dim],
+        };
+        for &dim in &dims {
+            let steps = match options.effort {
+                Effort::Steps(steps) => steps,
+                Effort::Seconds(seconds) => {
+                    (seconds / dims.len() as f64 * 3e10 / (6 * n * m * (dim + 20)) as f64).ceil() as usize
+                }
+                Effort::Converge => LOGISTIC_STEPS,
+            };
+            fit_log_odds(&mut fit, (&left, &right, dim), (table, cells), steps, progress)?;
+            fit.held_out_relative = fit.held_out_rmse / scale;
+            fit.target_met = limit.map(|limit| fit.held_out_rmse <= limit);
+            if fit.target_met == Some(true) {
+                break;
+            }
+        }
+        match limit {
+            Some(limit) => {
+                let tried = format!("of {} dimensions tried up to {}", dims.len(), dims[dims.len() - 1]);
+                let reason = match fit.target_met {
+                    Some(true) => format!("the smallest {tried} whose log-odds err by at most {limit:.3e}"),
+                    _ => format!("none {tried} has log-odds that err by at most {limit:.3e}"),
+                };
+                chosen.choice = Choice::new("dimension", fit.encoder.dim(), reason);
+            }
+            None => chosen.choice.reason += "; by the decomposition, before the logistic fit",
+        }
     }
     fit.choices.push(chosen.choice);
     Ok(fit)
+}
+
+/// Dimensions of a logistic fit that are tried for a target error.
+const LADDER: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
+
+/// Replaces the model by log-odds of dimension `dim`, from the leading vectors of the decomposition.
+fn fit_log_odds(
+    fit: &mut Fit,
+    (left, right, dim): (&Matrix, &Matrix, usize),
+    (table, cells): (&Loaded<'_>, &Cells),
+    steps: usize,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let positives: Vec<(u32, u32)> = cells.0.keys().copied().collect();
+    let start = (&left.leading_columns(dim), &right.leading_columns(dim));
+    let odds = logistic::fit(&positives, start, steps, progress);
+    fit.encoder = ids::asymmetric(&odds.p, &odds.q)?.with_link(Link::Logistic);
+    fit.steps = odds.steps;
+    fit.outcome = if odds.converged { Outcome::Converged } else { Outcome::StepLimit };
+    fit.held_out_rmse = all_cells(&fit.encoder, table, cells)?;
+    Ok(())
 }
 
 /// Both sides' vectors times roots of singular values, and the model of the largest dimension.

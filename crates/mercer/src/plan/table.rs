@@ -135,7 +135,8 @@ fn assumptions(table: &PairTable<'_>, done: &TableFit, floors: Option<&Floors>, 
     }
     if done.fit.encoder.link() == Link::Logistic {
         words.push(
-            "the floors hold for plain inner products; this model's values are log-odds behind a logistic link and may lie below them"
+            "floors and errors by dimension are those of plain inner products (the decomposition); the recommended \
+             model's values are log-odds behind a logistic link, which may lie below them"
                 .into(),
         );
     }
