@@ -5,7 +5,7 @@ use std::fmt::Write;
 use mercer::bounds::Part;
 use mercer::fit::Options;
 use mercer::plan::{Need, Plan, Wish, plan_relation, plan_table};
-use mercer::spectrum::Noise;
+use mercer::spectrum::{Noise, Spectrum};
 use mercer::with_threads;
 
 use crate::Exit;
@@ -68,12 +68,18 @@ fn text(plan: &Plan) -> String {
             [("symmetric", e.symmetric), ("antisymmetric", e.antisymmetric), ("negative eigenvalues", e.negative)];
         line("energy", &parts.map(|(name, share)| format!("{name} {}", percent(share))).join(", "));
     }
+    if let Some(spectrum) = &plan.spectrum {
+        line("spectrum", &spectrum_words(spectrum, plan.independent.as_ref()));
+    }
     if let Some(noise) = &plan.noise {
         line("noise", &noise_words(noise, r.rmse));
     }
     text += &rows(plan);
     for need in &plan.needs {
         text += &needs(need, r.units);
+    }
+    if plan.needs.len() > 1 {
+        text += &summary(&plan.needs);
     }
     text += "what stands behind these numbers\n";
     for words in &plan.assumptions {
@@ -91,6 +97,21 @@ fn text(plan: &Plan) -> String {
         text += "with --error E the table of neuron counts for that error is added\n";
     }
     text
+}
+
+/// The leading values and how sure they are.
+fn spectrum_words(spectrum: &Spectrum, independent: Option<&Spectrum>) -> String {
+    const SHOWN: usize = 6;
+    let kind = if spectrum.symmetric { "eigenvalues" } else { "singular values" };
+    let values: Vec<String> = spectrum.values.iter().take(SHOWN).map(|v| number(*v)).collect();
+    let radius = independent.and_then(|s| Some((s.items.0, s.radius?))).map_or_else(String::new, |(n, r)| {
+        let radius = number(r.each.min(r.together));
+        format!(
+            "; those of {n} independent items are within {radius} of the truth (proven, confidence {})",
+            r.confidence
+        )
+    });
+    format!("{kind} {} (estimated){radius}", values.join(", "))
 }
 
 /// The noise level and what part of the error it explains.
@@ -169,6 +190,32 @@ fn needs(need: &Need, units: Option<usize>) -> String {
         }
         None if units.is_none() => text += "  an embedding an id: there are no hidden units to count\n",
         None => text += "  no trained towers up to the widest tried meet it\n",
+    }
+    text
+}
+
+/// All targets side by side: dimensions, then neurons.
+fn summary(needs: &[Need]) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for count in needs.iter().flat_map(|need| &need.counts) {
+        let name = count.name.trim_end_matches(", built");
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let width = needs.iter().map(|need| need.target.len()).max().unwrap_or(0);
+    let mut text = format!("neurons of each way\n  {:width$} {:>7} {:>7}", "", "least D", "tail D");
+    names.iter().for_each(|name| text += &format!(" {name:>22}"));
+    text += &format!(" {:>10} {:>4}\n", "trained", "at D");
+    let dash = |number: Option<usize>| number.map_or_else(|| "-".into(), |n| n.to_string());
+    for need in needs {
+        text += &format!("  {:width$} {:>7} {:>7}", need.target, dash(need.least_dim), dash(need.theory_dim));
+        for name in &names {
+            let count = need.counts.iter().find(|c| c.name.trim_end_matches(", built") == *name);
+            text += &format!(" {:>22}", neurons(count.and_then(|c| c.neurons)));
+        }
+        let trained = need.trained.as_ref();
+        text += &format!(" {:>10} {:>4}\n", dash(trained.map(|t| t.neurons)), dash(trained.map(|t| t.dim)));
     }
     text
 }

@@ -12,11 +12,12 @@ mod symmetric;
 use serde::Serialize;
 
 use crate::certify::sup::SupNorm;
+use crate::encoder::Class;
 use crate::error::Result;
 use crate::fit::{Options, Progress, Target};
 use crate::plan::{Need, Plan, Wish};
 use crate::seed::Seed;
-use crate::spectrum::Norm;
+use crate::spectrum::{Floor, Norm};
 
 /// One claim of the theory, what it predicts and what was seen.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -140,7 +141,9 @@ impl Verification {
 
     /// Takes a plan's figures.
     fn take(&mut self, plan: &Plan, relation: &str) {
-        let floors = plan.rows.iter().filter_map(|r| Some((r.dim, r.floor?))).filter(|f| f.1 > 0.0).collect();
+        // The widest class: below its floors no model can go.
+        let of = |f: &Floor| (f.class == Class::Asymmetric && f.rms > 0.0).then_some((f.dim, f.rms));
+        let floors = plan.floors.iter().flat_map(|all| all.floors.iter().filter_map(of)).collect();
         let tail = |s: &crate::spectrum::Spectrum| (1..=64).map(|dim| (dim, s.rms_tail(dim))).collect();
         self.errors.push(ErrorFigure {
             relation: relation.into(),

@@ -150,7 +150,7 @@ pub(super) fn sampled_plot(spectrum: &Spectrum) -> Plot {
     spectrum_plot(Values {
         title: if spectrum.symmetric { "Eigenvalues" } else { "Singular values" }.into(),
         sampled: (1..).zip(spectrum.values.iter().copied()).collect(),
-        band: spectrum.radius.map(|r| (r.each, r.confidence)),
+        band: spectrum.radius.map(|r| (r.each.min(r.together), r.confidence)),
         exact: &[],
     })
 }

@@ -65,7 +65,8 @@ fn dimensions(plan: &Plan) -> Section {
         target: first.map(|n| (n.error, n.target.clone())),
     });
     let mut section = Section::new("Dimension").plot(plot);
-    if let Some(spectrum) = &plan.spectrum {
+    // Independent items give a confidence band, spread ones better values.
+    if let Some(spectrum) = plan.independent.as_ref().or(plan.spectrum.as_ref()) {
         section = section.plot(sampled_plot(spectrum));
     }
     if !plan.sizes.is_empty() {

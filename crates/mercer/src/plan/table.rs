@@ -74,6 +74,7 @@ pub fn plan_table(table: &PairTable<'_>, name: &str, wish: &Wish, progress: &dyn
         sizes,
         floors,
         spectrum: None,
+        independent: None,
         noise: Some(noise(table, complete.as_ref(), wish.confidence)?),
         needs,
     })
