@@ -136,7 +136,7 @@ fn needs(need: &Need, searched: bool) -> String {
         let _ = writeln!(text, "  the truncated spectrum does it from dimension {dim} on (estimated)");
     }
     if !need.counts.is_empty() || need.trained.is_some() {
-        let _ = writeln!(text, "  {:34} {:>12} {:>10} {:>11}  {}", "", "neurons", "dimension", "error", "evidence");
+        let _ = writeln!(text, "  {:34} {:>12} {:>10} {:>11}  evidence", "", "neurons", "dimension", "error");
     }
     let dash = || "-".to_string();
     for c in &need.counts {

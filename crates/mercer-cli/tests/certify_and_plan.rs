@@ -320,6 +320,16 @@ fn certificates_live_in_the_model_file() {
     {
         assert!(info.contains(said), "{said}:\n{info}");
     }
+    // Pairs of one population leave the certificates of the others as they are.
+    let others = |all: Value| {
+        array(&all).iter().filter(|c| c["held_out"]["population"] != "known_items").cloned().collect::<Vec<_>>()
+    };
+    let (all, known) = (stored(), String::from_utf8(folder.read("train.csv")).unwrap());
+    let complete = folder.read("test.csv");
+    folder.write("test.csv", known.lines().take(100).collect::<Vec<_>>().join("\n"));
+    folder.run("certify @m.safetensors @test.csv").good();
+    assert_eq!((count(), others(stored())), (13, others(all)));
+    folder.write("test.csv", complete);
     // The model itself is the same.
     assert_eq!(errors(&folder, "m.safetensors", "test.csv"), weights);
 }
@@ -681,7 +691,7 @@ fn observed_pairs_have_no_floor_and_complete_tables_have_an_exact_one() {
     assert!(text.contains("there are no hidden units") && text.contains("no width is searched"), "{text}");
 
     // 3 a b' + c d' with signs of orthogonal columns: singular values 24, 8, 0 over 64 pairs.
-    let sign = |mask: usize, i: usize| if (mask & i).count_ones() % 2 == 0 { 1.0 } else { -1.0 };
+    let sign = |mask: usize, i: usize| if (mask & i).count_ones().is_multiple_of(2) { 1.0 } else { -1.0 };
     let mut table = String::from("user,item,rating\n");
     for (i, j) in some_pairs(8, 8, 2.0, "all") {
         writeln!(table, "u{i},{j},{:.1}", 3.0 * sign(1, i) * sign(3, j) + sign(2, i) * sign(5, j)).unwrap();
