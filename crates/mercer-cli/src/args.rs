@@ -104,14 +104,15 @@ Examples:
 
 Every number says whether it is proven, estimated or measured. A floor is an error below which no model of that class and dimension can go, networks of any size included; from observed pairs alone none can be certified.
 
-Exit codes: 3 if the first error is not met on held-out pairs.")]
+Exit code 3: the first error is not met on held-out pairs.")]
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) source: SourceSettings,
-    /// Errors for which sizes are wanted: .05 (RMS), 5% (relative RMS), q95:.05 (of 95 % of the pairs), sup:.05 (largest; kernels)
+    /// Errors for which sizes are wanted, the first one for the recommendation: .05 (RMS), 5% (relative RMS), q95:.05 (of 95 % of
+    /// the pairs), sup:.05 (largest; kernels)
     #[arg(long, value_name = "E,..", value_delimiter = ',')]
     pub(crate) error: Vec<String>,
-    /// Confidence of all floors together
+    /// Confidence of all floors together, between 0 and 1
     #[arg(long, value_name = "C", default_value_t = 0.95)]
     pub(crate) confidence: f64,
     /// Model class [default: diagnosed]
@@ -192,9 +193,9 @@ Examples:
   mercer certify model.safetensors pairs.parquet --items items.parquet --only test --error q95:.05 --confidence .99
   mercer certify kernel.safetensors --error sup:.01
 
-Pairs must be ones that the fit never saw; with a split column the test pairs are taken. Pairs of known items and pairs of new items are certified apart. Exact bounds hold under the stated assumptions for any number of pairs; asymptotic ones are tighter and labelled so. A model of a kernel needs no pairs: fresh ones are drawn, and on a box of up to four dimensions together the largest error is proven.
+Pairs must be ones that the fit never saw; with a split column the test pairs are taken. Pairs of known items and pairs of new items are certified apart. Exact bounds hold under the stated assumptions for any number of pairs; asymptotic ones are tighter and labelled so. A model of a kernel needs no pairs: fresh ones are drawn, and on cube:1 and cube:2 the largest error is proven.
 
-The certificates are stored in the model file. Exit code 3: --error is not certified.")]
+The certificates are stored in the model file, in place of older ones of the same; mercer info shows them. Exit code 3: --error is not certified for every population of the pairs.")]
 pub(crate) struct CertifyArgs {
     /// Model file
     pub(crate) model: PathBuf,
@@ -205,7 +206,7 @@ pub(crate) struct CertifyArgs {
     /// The value column [default: as at the fit]
     #[arg(long, value_name = "COL")]
     pub(crate) value: Option<String>,
-    /// The column that says train, valid or test
+    /// The column that says train, valid or test [default: as at the fit, else split]
     #[arg(long, value_name = "COL")]
     pub(crate) split: Option<String>,
     /// Take the pairs of one split [default: test, where there is a split column]
@@ -214,19 +215,19 @@ pub(crate) struct CertifyArgs {
     /// The share of new pairs that a tolerance speaks of [default: .95]
     #[arg(long, value_name = "Q")]
     pub(crate) share: Option<f64>,
-    /// Confidence of each statement
+    /// Confidence of each statement, from .5 to below 1
     #[arg(long, value_name = "C", default_value_t = 0.95)]
     pub(crate) confidence: f64,
-    /// Exit with code 3 unless this error is certified: .05 (RMS), 5% (relative RMS), q95:.05 (of 95 % of new pairs), sup:.05 (largest; kernels)
+    /// Exit with code 3 unless this error is certified: .05 (RMS), 5% (relative RMS), q95:.05 (of 95 % of new pairs), sup:.05 (largest; kernels on cube:1 and cube:2)
     #[arg(long, value_name = "E")]
     pub(crate) error: Option<String>,
-    /// Let asymptotic statements certify --error, too
+    /// Let asymptotic statements, right for many pairs, certify --error, too
     #[arg(long)]
     pub(crate) asymptotic: bool,
-    /// A bound of all absolute errors, known beforehand: exact intervals of the mean square error need one
+    /// A bound that no absolute error exceeds, known beforehand; exact bounds of the RMS error need one
     #[arg(long, value_name = "R")]
     pub(crate) range: Option<f64>,
-    /// How many pairs of the known items the held-out ones were drawn from: speak of exactly those not yet seen
+    /// How many pairs of known items the held-out ones were drawn from, themselves included: the rest is spoken of, no others
     #[arg(long, value_name = "N")]
     pub(crate) pairs_in_all: Option<u64>,
     /// Fresh pairs that are drawn for a model of a kernel
@@ -244,7 +245,7 @@ pub(crate) struct CertifyArgs {
     /// Write a page
     #[arg(long, value_name = "FILE.html")]
     pub(crate) report: Option<PathBuf>,
-    /// Seed of random matchings and fresh pairs [default: 0]
+    /// Seed of random matchings and fresh pairs
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
     /// Threads [default: all cores]

@@ -64,11 +64,13 @@ impl Stored {
                     .map(|s| format!("{} {}", quantity(s.quantity), bound(s)))
                     .collect();
                 let said = if said.is_empty() { "no exact statement".into() } else { said.join(", ") };
-                format!(
-                    "dimension {dim}, {}, confidence {}: {said}",
-                    population(c.population),
-                    percent_short(c.request.confidence)
-                )
+                let whom = match is_census(c) {
+                    true => "every pair of the fitted items".into(),
+                    false => {
+                        format!("{}, confidence {}", population(c.population), percent_short(c.request.confidence))
+                    }
+                };
+                format!("dimension {dim}, {whom} ({}): {said}", self.source)
             }
         }
     }
@@ -145,9 +147,10 @@ pub(crate) fn brief(certificate: &Certificate) -> String {
         let tail = match (s.upper, s.needed) {
             (Some(_), _) => String::new(),
             (None, Some(needed)) if (needed as f64) > s.effective_pairs => {
-                format!(": {needed} independent pairs are needed, {} are here", s.effective_pairs.floor())
+                format!(": needs {needed} independent pairs, has {}", s.effective_pairs.floor())
             }
-            (None, _) => ": declare a bound of all errors with --range".into(),
+            (None, _) if s.exact => ": needs a bound of all errors (mercer certify --range)".into(),
+            (None, _) => ": no spread to estimate it from".into(),
         };
         let _ =
             writeln!(text, "  {:width$}  {:24} {} ({kind}){tail}", quantity(s.quantity), bound(s), method(s.method));
@@ -155,8 +158,13 @@ pub(crate) fn brief(certificate: &Certificate) -> String {
     text
 }
 
+/// Whether nothing was left to chance.
+fn is_census(c: &Certificate) -> bool {
+    c.statements.iter().all(|s| s.method == Method::Census)
+}
+
 fn heading(c: &Certificate) -> String {
-    if c.statements.iter().all(|s| s.method == Method::Census) {
+    if is_census(c) {
         return format!("measured on every pair of {}: {}\n", counted(c.items, "item"), counted(c.pairs, "pair"));
     }
     format!(

@@ -36,13 +36,17 @@ struct Report {
 /// Seconds of counted work for a proven largest error.
 const SUP_SECONDS: f64 = 40.0;
 
+/// Most fresh pairs that are drawn: beyond this exact bounds move by less than a thousandth.
+const MOST_DRAWN: usize = 10_000_000;
+
 pub(crate) fn run(arguments: &CertifyArgs, console: &mut Console<'_>) -> Result<Exit, Failure> {
     let goal = arguments.error.as_deref().map(target).transpose()?;
+    check(arguments, goal)?;
     if let Some(report) = &arguments.report {
-        output::check_page(
-            report,
-            [Some(&arguments.model), arguments.pairs.as_ref()].into_iter().flatten().map(|p| p.as_path()),
-        )?;
+        let items = &arguments.items;
+        let tables = [&arguments.pairs, &items.items, &items.queries, &items.keys];
+        let tables = tables.into_iter().flatten().map(|p| p.as_path());
+        output::check_page(report, tables.chain([arguments.model.as_path()]))?;
     }
     let mut model = Model::load(&arguments.model)?;
     let request = Request {
@@ -59,7 +63,7 @@ pub(crate) fn run(arguments: &CertifyArgs, console: &mut Console<'_>) -> Result<
     };
     let (found, scale) = match &arguments.pairs {
         Some(pairs) => by_pairs(arguments, &model, pairs, &dims, request, console)?,
-        None => by_asking(arguments, &model, &dims, goal, request)?,
+        None => by_asking(arguments, &model, &dims, goal, request, console)?,
     };
     let met = goal.map(|goal| {
         certified(&found, model.encoder.dim().min(dims[dims.len() - 1]), goal, scale, arguments.asymptotic)
@@ -92,10 +96,49 @@ pub(crate) fn run(arguments: &CertifyArgs, console: &mut Console<'_>) -> Result<
     Ok(if met == Some(false) { Exit::TargetMissed } else { Exit::Done })
 }
 
+/// Refuses what no model can be certified with, before anything is read.
+fn check(arguments: &CertifyArgs, goal: Option<Target>) -> Result<(), Failure> {
+    let refuse = |message: String| Err(Failure::usage(message));
+    if !(0.5..1.0).contains(&arguments.confidence) {
+        return refuse(format!("--confidence must be at least .5 and below 1, got {}", arguments.confidence));
+    }
+    if let Some(range) = arguments.range.filter(|r| !(*r > 0.0 && r.is_finite())) {
+        return refuse(format!("--range must be a positive number, got {range}"));
+    }
+    if !(1..=MOST_DRAWN).contains(&arguments.draw) {
+        return refuse(format!("--draw must be from 1 to {MOST_DRAWN}, got {}", arguments.draw));
+    }
+    match (goal, &arguments.pairs) {
+        (Some(Target::Sup(_)), Some(pairs)) => refuse(format!(
+            "--error sup: pairs cannot bound a largest error, which one pair not listed may have; leave {} out if the model is one \
+             of a kernel, else ask for a share of pairs (q95:.05)",
+            pairs.display()
+        )),
+        (_, None) => {
+            let items = &arguments.items;
+            let flags = [
+                ("--items", items.items.is_some() || items.queries.is_some()),
+                ("--value", arguments.value.is_some()),
+                ("--split", arguments.split.is_some()),
+                ("--only", arguments.only.is_some()),
+                ("--pairs-in-all", arguments.pairs_in_all.is_some()),
+            ];
+            match flags.into_iter().find(|(_, given)| *given) {
+                Some((flag, _)) => {
+                    refuse(format!("{flag} speaks of a table of pairs: mercer certify MODEL PAIRS {flag} .."))
+                }
+                None => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The share of the tolerance statements: as asked, or that of a quantile target.
 fn share(arguments: &CertifyArgs, goal: Option<Target>) -> Result<f64, Failure> {
     match (arguments.share, goal) {
-        (Some(share), Some(Target::Quantile { share: other, .. })) if share != other => {
+        // A percentage over 100 is rounded.
+        (Some(share), Some(Target::Quantile { share: other, .. })) if (share - other).abs() > 1e-12 => {
             Err(Failure::usage(format!("--share {share} and --error name different shares; leave --share out")))
         }
         (Some(share), _) | (None, Some(Target::Quantile { share, .. })) => Ok(share),
@@ -122,13 +165,13 @@ fn by_pairs(
     let keys = table.keys.as_ref().map(|k| &k.features);
     let queries = &table.queries.features;
     let absent = model.record.config.get("absent").and_then(Value::as_f64);
-    let fitted = is_fitted_table(model, path) && !split;
+    let fitted = is_fitted_table(model, path);
     let source = path.display().to_string();
     let scale = |values: &[f32]| {
         (values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / values.len().max(1) as f64).sqrt()
     };
     // The table that an id model was fitted to, every pair of it known: all of them can be measured.
-    if let (true, Some(absent)) = (fitted && queries.is_one_hot(), absent) {
+    if let (true, Some(absent)) = (fitted && !split && only.is_none() && queries.is_one_hot(), absent) {
         let all = |encoder: &DualEncoder| {
             Ok(vec![certify_complete(encoder, queries, keys, &table.pairs, absent as f32, request)?])
         };
@@ -138,10 +181,12 @@ fn by_pairs(
         let square = scale(table.pairs.chunk().value).powi(2) * listed + absent * absent * (cells - listed);
         return Ok((found, (square / cells).sqrt()));
     }
-    if fitted && arguments.only.is_none() {
+    let chosen = chosen_pairs(&table, only, path)?;
+    if fitted && !(matches!(only, Some(SplitName::Test)) && is_fitted_split(model, arguments.split.as_deref())) {
         let message = format!(
             "{source}: the model was fitted to this table, and the errors of pairs that a fit has seen certify nothing; give pairs that it \
-             never saw (mercer fit certified those that it held out itself: mercer info {})",
+             never saw, or the test pairs of the split that it was fitted with (mercer fit certified those that it held out itself: \
+             mercer info {})",
             arguments.model.display()
         );
         return Err(Failure { message, exit: Exit::Failed });
@@ -149,7 +194,6 @@ fn by_pairs(
     if !split {
         console.note(format!("{source}: taken as pairs that the fit never saw; if it saw them, nothing is certified"));
     }
-    let chosen = chosen_pairs(&table, only, path)?;
     if chosen.is_empty() {
         return Err(Failure {
             message: format!("{source}: no pair is left to certify with; check --only"),
@@ -159,7 +203,14 @@ fn by_pairs(
     let pairs = table.pairs.select(&chosen);
     let population = population_of(model, &table, &chosen);
     let of = |encoder: &DualEncoder| certify_pairs(encoder, queries, keys, &pairs, |p| population[p], request);
-    Ok((at_dimensions(arguments, model, dims, &source, of)?, scale(pairs.chunk().value)))
+    let found = at_dimensions(arguments, model, dims, &source, of)?;
+    if found.is_empty() {
+        return Err(Failure {
+            message: format!("{source}: every pair joins a new item with itself, which certifies nothing of two items"),
+            exit: Exit::Failed,
+        });
+    }
+    Ok((found, scale(pairs.chunk().value)))
 }
 
 fn population_of(model: &Model, table: &PairTable, chosen: &[usize]) -> Vec<Population> {
@@ -169,7 +220,22 @@ fn population_of(model: &Model, table: &PairTable, chosen: &[usize]) -> Vec<Popu
 /// Whether `path` is the table that the model was fitted to.
 fn is_fitted_table(model: &Model, path: &Path) -> bool {
     let fitted = Path::new(&model.record.relation);
+    if path == Path::new("-") {
+        // Standard input may hold anything.
+        return false;
+    }
     fitted == path || matches!((canonicalize(fitted), canonicalize(path)), (Ok(a), Ok(b)) if a == b)
+}
+
+/// Whether the split that a table is read with now is the one that the fit honoured.
+fn is_fitted_split(model: &Model, now: Option<&str>) -> bool {
+    let then = model.record.config.get("split").and_then(Value::as_str);
+    match (then, now) {
+        (Some("none"), _) => false,
+        // Without a wish a table is read as at the fit.
+        (_, None) => true,
+        (then, Some(now)) => then.unwrap_or("split") == now,
+    }
 }
 
 /// The certificates of the model cut to each dimension.
@@ -198,6 +264,7 @@ fn by_asking(
     dims: &[usize],
     goal: Option<Target>,
     request: Request,
+    console: &mut Console<'_>,
 ) -> Result<(Vec<Stored>, f64), Failure> {
     let setting = |key: &str| model.record.config.get(key).and_then(Value::as_str);
     let Some(kernel) = setting("kernel") else {
@@ -206,7 +273,12 @@ fn by_asking(
             arguments.model.display()
         )));
     };
-    let kernel: Kernel = kernel.parse()?;
+    // What the file says and no fit wrote is damage, not a wrong command.
+    let damaged = |problem: String| Failure {
+        message: format!("{}: {problem}; the file is damaged: fit again", arguments.model.display()),
+        exit: Exit::Failed,
+    };
+    let kernel: Kernel = kernel.parse().map_err(|e: mercer::Error| damaged(e.to_string()))?;
     let points;
     let law = match (setting("points"), setting("domain")) {
         (Some(path), _) => {
@@ -215,7 +287,7 @@ fn by_asking(
                 mercer_table::read_items_with(&side, &Input::new(Path::new(path)), &ReadOptions::default())?.features;
             Law::Items(&points)
         }
-        (None, Some(domain)) => Law::Cube { dim: cube(domain)? },
+        (None, Some(domain)) => Law::Cube { dim: cube(domain).map_err(|e| damaged(e.message))? },
         (None, None) => {
             return Err(Failure::usage(format!(
                 "{}: does not say where its kernel was learned",
@@ -223,9 +295,15 @@ fn by_asking(
             )));
         }
     };
+    if matches!(goal, Some(Target::Sup(_))) && !matches!(law, Law::Cube { dim: 1..=2 }) {
+        return Err(Failure::usage(
+            "--error sup: a largest error is proven on cube:1 and cube:2; ask for a share of pairs (q95:.05)",
+        ));
+    }
     let name = kernel.name();
     let mut scale = 0.0;
     let mut found = Vec::new();
+    let mut refused = None;
     let mut all = || -> mercer::Result<()> {
         for &dim in dims {
             let encoder = model.encoder.truncate(dim)?;
@@ -233,10 +311,16 @@ fn by_asking(
             if let Law::Cube { dim: axes @ 1..=2 } = law {
                 let target = if let Some(Target::Sup(error)) = goal { Some(error) } else { None };
                 let budget = Budget { gap: if target.is_some() { 1.02 } else { 1.2 }, ..Budget::seconds(SUP_SECONDS) };
-                let sup = certify_sup(&encoder, &kernel, &Domain::cube(axes, -1.0, 1.0)?, &budget)?;
-                found.push(Stored::sup_norm(dim, &name, &sup));
-                // A proven largest error is the range that an exact interval of the mean square needs.
-                request.range = request.range.or(Some(sup.with_rounding()));
+                match certify_sup(&encoder, &kernel, &Domain::cube(axes, -1.0, 1.0)?, &budget) {
+                    Ok(sup) => {
+                        found.push(Stored::sup_norm(dim, &name, &sup));
+                        // A proven largest error is the range that an exact interval of the mean square needs.
+                        request.range = request.range.or(Some(sup.with_rounding()));
+                    }
+                    // Fresh pairs certify a model whose largest error nobody can prove.
+                    Err(error) if target.is_none() => refused = Some(error.to_string()),
+                    Err(error) => return Err(error),
+                }
             }
             let (certificate, fresh) = certify_relation(&encoder, &kernel, law, None, arguments.draw, request)?;
             scale = (fresh.value.iter().map(|v| v * v).sum::<f64>() / fresh.value.len() as f64).sqrt();
@@ -245,6 +329,9 @@ fn by_asking(
         Ok(())
     };
     with_threads(arguments.threads, &mut all)??;
+    if let Some(reason) = refused {
+        console.note(format!("no proven largest error: {reason}"));
+    }
     Ok((found, scale))
 }
 

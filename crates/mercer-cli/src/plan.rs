@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use mercer::bounds::Part;
-use mercer::fit::Options;
+use mercer::fit::{Options, Target};
 use mercer::plan::{Need, Plan, Wish, plan_relation, plan_table};
 use mercer::spectrum::{Noise, Spectrum};
 use mercer::with_threads;
@@ -20,12 +20,23 @@ use crate::source::Source;
 
 pub(crate) fn run(arguments: &PlanArgs, console: &mut Console<'_>) -> Result<Exit, Failure> {
     arguments.source.check()?;
+    if !(arguments.confidence > 0.0 && arguments.confidence < 1.0) {
+        return Err(Failure::usage(format!("--confidence must be between 0 and 1, got {}", arguments.confidence)));
+    }
     let options = Options {
         class: arguments.class.and_then(ClassName::class),
         seed: arguments.source.seed(),
         ..Options::default()
     };
-    let targets = arguments.error.iter().map(|text| target(text)).collect::<Result<_, _>>()?;
+    let targets: Vec<Target> = arguments.error.iter().map(|text| target(text)).collect::<Result<_, _>>()?;
+    if arguments.source.kernel.is_none()
+        && let Some(at) = targets.iter().position(|t| matches!(t, Target::Sup(_)))
+    {
+        return Err(Failure::usage(format!(
+            "--error {}: a largest error is for kernels; ask for a share of the pairs (q95:.05)",
+            arguments.error[at]
+        )));
+    }
     let wish = Wish { targets, confidence: arguments.confidence, options };
     if let Some(report) = &arguments.report {
         output::check_page(report, arguments.source.inputs())?;
@@ -37,14 +48,19 @@ pub(crate) fn run(arguments: &PlanArgs, console: &mut Console<'_>) -> Result<Exi
         Source::Table(s) => plan_table(&s.problem(), &s.path.display().to_string(), &wish, &progress),
     })??;
     drop(progress);
+    let searched = match &source {
+        Source::Kernel(_) => true,
+        Source::Table(s) => !s.one_hot() && s.problem().absent.is_none(),
+    };
     if let Some(path) = &arguments.report {
         report::save(&report::plan_page(&plan, console.command()), path, console)?;
     }
-    console.result(&plan, &text(&plan))?;
+    console.result(&plan, &text(&plan, searched))?;
     Ok(if plan.recommended.target_met == Some(false) { Exit::TargetMissed } else { Exit::Done })
 }
 
-fn text(plan: &Plan) -> String {
+/// The plan in words; `searched`: whether narrower towers were tried for each target.
+fn text(plan: &Plan, searched: bool) -> String {
     let r = &plan.recommended;
     let units = r.units.map_or_else(String::new, |units| format!(", {}", counted(units, "hidden unit")));
     let mut text = format!("{}: {}, dimension {}{units}\n", plan.relation, r.class, r.dim);
@@ -76,7 +92,7 @@ fn text(plan: &Plan) -> String {
     }
     text += &rows(plan);
     for need in &plan.needs {
-        text += &needs(need, r.units);
+        text += &needs(need, searched);
     }
     if plan.needs.len() > 1 {
         text += &summary(&plan.needs);
@@ -155,7 +171,7 @@ fn rows(plan: &Plan) -> String {
 }
 
 /// The neurons that a target error needs: by theorems, by construction, by training.
-fn needs(need: &Need, units: Option<usize>) -> String {
+fn needs(need: &Need, searched: bool) -> String {
     let mut text = format!("for {}\n", need.target);
     if let Some(dim) = need.least_dim {
         let _ = writeln!(text, "  of the dimensions above, none below {dim} can do it (proven)");
@@ -188,8 +204,8 @@ fn needs(need: &Need, units: Option<usize>) -> String {
             let _ =
                 writeln!(text, "  {:34} {:>12} {:>10} {:>11}  {words}", "trained", t.neurons, t.dim, number(t.error));
         }
-        None if units.is_none() => text += "  an embedding an id: there are no hidden units to count\n",
-        None => text += "  no trained towers up to the widest tried meet it\n",
+        None if searched => text += "  no trained towers up to the widest tried meet it\n",
+        None => text += "  no width is searched for ids, nor where all pairs are declared\n",
     }
     text
 }

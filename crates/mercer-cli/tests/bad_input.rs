@@ -178,6 +178,64 @@ const CASES: &[Case] = &[
     case("search with a wrong column", &[("a.csv", b"id,colour\n0,red\n")], "search @good.safetensors @a.csv @points.csv", 1, &["a.csv", "column"]),
     case("search for nothing", &[], "search @good.safetensors @points.csv @points.csv -k 0", 2, &["-k", "at least 1"]),
     case("search for an unknown query", &[], "search @good.safetensors @points.csv @points.csv --only 12345", 1, &["--only", "12345"]),
+    // Certificates.
+    case("certificate of a missing model", &[], "certify @nowhere.safetensors @held_out.csv", 1, &["nowhere.safetensors", "No such file"]),
+    case("certificate with a missing table", &[], "certify @good.safetensors @nowhere.csv", 1, &["nowhere.csv", "No such file"]),
+    case("certificate by fitted pairs", &[], "certify @good.safetensors @pairs.csv", 1, &["pairs.csv", "fitted to this table", "never saw"]),
+    case("certificate by fitted pairs of ids", &[], "certify @ids.safetensors @ratings.csv", 1, &["ratings.csv", "fitted to this table"]),
+    case("certificate without pairs", &[], "certify @good.safetensors", 2, &["learned from a table", "MODEL PAIRS"]),
+    case("certificate without values", &[("a.csv", b"x,y\n\"[1,2]\",\"[3,4]\"\n")], "certify @good.safetensors @a.csv", 1, &["a.csv", "--value"]),
+    case("certificate by no pairs", &[("a.csv", b"x,y,value\n")], "certify @good.safetensors @a.csv", 1, &["a.csv", "no rows"]),
+    case("certificate of a split without a column", &[], "certify @good.safetensors @held_out.csv --only test", 2, &["--only", "--split"]),
+    case("certificate of an empty split", &[("a.csv", b"x,y,value,split\n\"[1,2]\",\"[3,4]\",0.5,train\n")], "certify @good.safetensors @a.csv", 1, &["a.csv", "--only"]),
+    case("certificate by a pair of one new item with itself", &[("a.csv", b"x,y,value\n\"[1,2]\",\"[1,2]\",0.5\n")], "certify @good.safetensors @a.csv", 1, &["itself"]),
+    case("certificate of a vanished value column", &[], "certify @good.safetensors @held_out.csv --value gone", 1, &["`gone`", "--value"]),
+    case("certificate of errors beyond f64", &[("a.csv", b"x,y,value\n\"[1,2]\",\"[3,4]\",1e39\n")], "certify @good.safetensors @a.csv", 1, &["a.csv", "f32"]),
+    case("certificate against a bad target", &[], "certify @good.safetensors @held_out.csv --error tiny", 2, &["--error", "tiny"]),
+    case("certificate of a largest error by pairs", &[], "certify @good.safetensors @held_out.csv --error sup:.1", 2, &["--error", "largest error", "q95:.05"]),
+    case("certificate of a largest error in three dimensions", &[], "certify @cube3.safetensors --error sup:.1", 2, &["--error", "cube:1 and cube:2"]),
+    case("certificate at confidence 1", &[], "certify @good.safetensors @held_out.csv --confidence 1", 2, &["--confidence", "below 1"]),
+    case("certificate at confidence .1", &[], "certify @good.safetensors @held_out.csv --confidence .1", 2, &["--confidence", "at least .5"]),
+    case("certificate at no confidence", &[], "certify @good.safetensors @held_out.csv --confidence nan", 2, &["--confidence", "NaN"]),
+    case("certificate of a complete table at confidence 7", &[], "certify @tree.safetensors @ancestors.csv --confidence 7", 2, &["--confidence", "7"]),
+    case("certificate of a complete table with a share of 2", &[], "certify @tree.safetensors @ancestors.csv --share 2", 2, &["share", "2"]),
+    case("certificate of all pairs", &[], "certify @good.safetensors @held_out.csv --share 1", 2, &["share", "below 1"]),
+    case("certificate of two shares", &[], "certify @good.safetensors @held_out.csv --share .9 --error q95:.1", 2, &["--share", "--error"]),
+    case("certificate with a range below the errors", &[], "certify @good.safetensors @held_out.csv --range 1e-9", 2, &["range", "largest error"]),
+    case("certificate with a negative range", &[], "certify @good.safetensors @held_out.csv --range=-1", 2, &["--range", "positive"]),
+    case("certificate with a range of a kernel below its errors", &[], "certify @cube3.safetensors --range 1e-9", 2, &["range", "largest error"]),
+    case("certificate of fewer pairs than held out", &[], "certify @good.safetensors @held_out.csv --pairs-in-all 1", 2, &["pairs_in_all", "held-out"]),
+    case("certificate of all pairs of a kernel", &[], "certify @cube3.safetensors --pairs-in-all 99999", 2, &["--pairs-in-all", "PAIRS"]),
+    case("certificate by no fresh pairs", &[], "certify @cube3.safetensors --draw 0", 2, &["--draw", "from 1 to"]),
+    case("certificate by fresh pairs beyond memory", &[], "certify @cube3.safetensors --draw 99999999999", 2, &["--draw", "from 1 to"]),
+    case("certificate beyond the dimension", &[], "certify @good.safetensors @held_out.csv --dim 99", 2, &["dimension", "99"]),
+    case("certificate of one and of every dimension", &[], "certify @good.safetensors @held_out.csv --dim 2 --every-dim", 2, &["--dim", "--every-dim"]),
+    case("certificate with no threads", &[], "certify @good.safetensors @held_out.csv --threads 0", 2, &["threads"]),
+    case("certificate with an item table too many", &[], "certify @good.safetensors @held_out.csv --items @items.csv", 2, &["--items", "leave"]),
+    case("page of a certificate that is no page", &[], "certify @good.safetensors @held_out.csv --report @page.pdf", 2, &["--report", ".html"]),
+    case("page of a certificate in no folder", &[], "certify @good.safetensors @held_out.csv --report @no/page.html", 2, &["--report", "does not exist"]),
+    // Plans.
+    case("plan of nothing", &[], "plan", 2, &["mercer plan pairs.csv", "--kernel"]),
+    case("plan of a missing file", &[], "plan @nowhere.csv", 1, &["nowhere.csv", "No such file"]),
+    case("plan of a kernel nowhere", &[], "plan --kernel gaussian:1", 2, &["--domain", "--points"]),
+    case("plan of an unknown kernel", &[], "plan --kernel gausian:1 --domain cube:1", 2, &["gausian"]),
+    case("plan of a kernel and a table", &[], "plan @pairs.csv --kernel gaussian:1 --domain cube:1", 2, &["--kernel", "PAIRS"]),
+    case("plan for a bad target", &[], "plan @pairs.csv --error .1,small", 2, &["--error", "small"]),
+    case("plan for an empty target", &[], "plan @pairs.csv --error .1,,.2", 2, &["--error", "''"]),
+    case("plan for a negative target", &[], "plan @pairs.csv --error=-.1", 2, &["--error", "-.1"]),
+    case("plan for a share of everything", &[], "plan @pairs.csv --error q100:.1", 2, &["--error", "q100"]),
+    case("plan for the largest error of listed pairs", &[], "plan @pairs.csv --error sup:.1", 2, &["--error", "largest error", "sup:.1"]),
+    case("plan for the largest error of listed pairs, too", &[], "plan @pairs.csv --error 5%,sup:.1", 2, &["--error", "largest error", "sup:.1"]),
+    case("plan for the largest error of ids", &[], "plan @ratings.csv --error .5,sup:.1", 2, &["--error", "largest error"]),
+    case("plan at confidence 1", &[], "plan @pairs.csv --confidence 1", 2, &["--confidence", "between 0 and 1"]),
+    case("plan at confidence 0", &[], "plan --kernel gaussian:1 --domain cube:1 --confidence 0", 2, &["--confidence", "between 0 and 1"]),
+    case("plan at no confidence", &[], "plan @pairs.csv --confidence nan", 2, &["--confidence", "NaN"]),
+    case("plan of one tower for users and items", &[], "plan @ratings.csv --class symmetric", 2, &["class", "asymmetric"]),
+    case("plan of constant values", &[], "plan @constant.csv", 1, &["constant"]),
+    case("plan of positives", &[], "plan @ancestors.csv", 1, &["--absent 0"]),
+    case("plan with no threads", &[], "plan @pairs.csv --threads 0", 2, &["threads"]),
+    case("page of a plan that is no page", &[], "plan @pairs.csv --report @page.md", 2, &["--report", ".html"]),
+    case("page of a plan onto a folder", &[], "plan @pairs.csv --report @folder.html", 2, &["--report", "folder"]),
     case("search with no threads", &[], "search @good.safetensors @points.csv @points.csv --threads 0", 2, &["threads"]),
     case("unknown shell", &[], "completions korn", 2, &["korn", "bash"]),
 ];
@@ -186,6 +244,7 @@ const CASES: &[Case] = &[
 fn good() -> Folder {
     let folder = Folder::new();
     folder.write("pairs.csv", vectors(bell));
+    folder.write("held_out.csv", vectors(bell).lines().take(60).collect::<Vec<_>>().join("\n"));
     folder.write("items.csv", items(30));
     folder.write("id_pairs.csv", id_pairs(30, 0.5));
     folder.write("ratings.csv", ratings());
@@ -197,8 +256,11 @@ fn good() -> Folder {
     folder.write("ancestors.csv", ancestors(15));
     folder.write("points.csv", items(6).replace("place", "x"));
     std::fs::create_dir(folder.path("folder.csv")).unwrap();
+    std::fs::create_dir(folder.path("folder.html")).unwrap();
     folder.run("-q fit @pairs.csv --units 8 --dim 3 --steps 0 -o @good.safetensors").good();
     folder.run("-q fit @ratings.csv --dim 3 -o @ids.safetensors").good();
+    folder.run("-q fit @ancestors.csv --absent 0 --dim 3 -o @tree.safetensors").good();
+    folder.run("-q fit --kernel gaussian:1 --domain cube:3 --units 8 --dim 3 --steps 0 -o @cube3.safetensors").good();
     for name in ["existing.safetensors", "existing.csv", "existing.txt", "existing"] {
         folder.write(name, "what stood here before\n");
     }
@@ -357,6 +419,11 @@ fn parquet(folder: &Folder) {
 
 /// Each command on 150 mutations of a file either works or is refused; it never panics.
 fn survive(folder: &Folder, name: &str, commands: &[&str]) {
+    survive_with(folder, name, commands, &[1]);
+}
+
+/// As [`survive`], with the exit codes of a refusal.
+fn survive_with(folder: &Folder, name: &str, commands: &[&str], exits: &[u8]) {
     let original = folder.read(name);
     let mut stream = Seed(5).stream(name);
     for round in 0..150 {
@@ -366,8 +433,12 @@ fn survive(folder: &Folder, name: &str, commands: &[&str]) {
             let ran = guarded(&folder.words(&format!("-q {command}")));
             let ran = ran.unwrap_or_else(|panic| panic!("round {round}, mercer {command}: {panic}"));
             if ran.exit != 0 {
-                let wrong = complaints(&ran, &[1]);
+                let wrong = complaints(&ran, exits);
                 assert!(wrong.is_empty(), "round {round}, mercer {command}: {}\n{}", wrong.join("; "), ran.err);
+                assert!(folder.read(name) == bytes, "round {round}, mercer {command}: failed, and changed {name}");
+            } else {
+                // What a command stored is not what the next one is given.
+                folder.write(name, &bytes);
             }
         }
     }
@@ -394,6 +465,7 @@ fn mutated_models_never_panic() {
         "info @good.safetensors",
         "predict @good.safetensors @pairs.csv -o @out.csv",
         "search @good.safetensors @points.csv @points.csv -o @out.csv",
+        "certify @good.safetensors @held_out.csv",
     ];
     survive(&folder, "good.safetensors", &commands);
     survive(
@@ -401,6 +473,26 @@ fn mutated_models_never_panic() {
         "ids.safetensors",
         &["info @ids.safetensors", "predict @ids.safetensors @ratings.csv -o @out.csv"],
     );
+}
+
+#[test]
+fn mutated_models_of_kernels_never_panic() {
+    let folder = good();
+    folder.run("-q fit --kernel gaussian:1 --domain cube:1 --units 8 --dim 2 --steps 0 -o @cube1.safetensors").good();
+    // A model that no longer says that it is one of a kernel needs pairs: the command was wrong, as far as anyone can tell.
+    let cube1 = ["info @cube1.safetensors", "certify @cube1.safetensors --draw 50"];
+    survive_with(&folder, "cube1.safetensors", &cube1, &[1, 2]);
+    survive_with(&folder, "cube3.safetensors", &["certify @cube3.safetensors --draw 50 --every-dim"], &[1, 2]);
+    survive(&folder, "tree.safetensors", &["certify @tree.safetensors @ancestors.csv"]);
+}
+
+#[test]
+fn mutated_held_out_tables_never_panic() {
+    let folder = good();
+    let model = folder.read("good.safetensors");
+    survive(&folder, "held_out.csv", &["certify @good.safetensors @held_out.csv --no-save"]);
+    assert!(folder.read("good.safetensors") == model);
+    survive(&folder, "id_pairs.csv", &["plan @id_pairs.csv"]);
 }
 
 /// Without `--quiet` the plan may come first; the error is still the last thing said.

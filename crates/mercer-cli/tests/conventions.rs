@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 /// A fit of a fraction of a second.
 const SMALL: &str = "--units 24 --dim 6 --steps 0";
-const VERBS: [&str; 8] = ["fit", "predict", "evaluate", "embed", "search", "info", "completions", "man"];
+const VERBS: [&str; 10] =
+    ["fit", "plan", "predict", "evaluate", "certify", "embed", "search", "info", "completions", "man"];
 
 #[test]
 fn json_is_one_object_and_quiet_is_silent() {
