@@ -30,7 +30,9 @@ fn output(words: &[String]) -> String {
 
 #[test]
 fn help() {
-    for verb in ["", "fit", "plan", "predict", "evaluate", "certify", "embed", "search", "info", "completions", "man"] {
+    for verb in
+        ["", "fit", "plan", "predict", "evaluate", "certify", "verify", "embed", "search", "info", "completions", "man"]
+    {
         let words: Vec<String> = verb.split_whitespace().chain(["--help"]).map(String::from).collect();
         check(&format!("help-{}.txt", if verb.is_empty() { "mercer" } else { verb }), &output(&words));
     }

@@ -221,3 +221,60 @@ fn wish(seed: Seed, norms: &[Norm]) -> Wish {
     let targets = norms.iter().flat_map(|norm| ERRORS.map(|error| target(norm, error))).collect();
     Wish { targets, options: Options { seed, ..Options::default() }, ..Wish::default() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fit::{Effort, Silent};
+    use crate::plan::plan_relation;
+    use crate::relation::{Kernel, Law};
+
+    fn nothing() -> Verification {
+        Verification {
+            claims: Vec::new(),
+            spectra: Vec::new(),
+            errors: Vec::new(),
+            neurons: Vec::new(),
+            worst: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn claims_hold_on_another_seed() {
+        let mut found = nothing();
+        for part in [spaces::verify, floors::verify, certificates::verify] {
+            part(&mut found, Seed(11), &Silent).unwrap();
+        }
+        let failed: Vec<_> = found.claims.iter().filter(|c| !c.holds).collect();
+        assert!(failed.is_empty() && found.claims.len() >= 12, "{failed:#?}");
+        assert_eq!((found.spectra.len(), found.worst.len()), (1, 3));
+    }
+
+    #[test]
+    fn false_claims_fail() {
+        let kernel = Kernel::gaussian(0.7).unwrap();
+        let options = Options { units: Some(24), effort: Effort::Steps(0), ..Options::default() };
+        let wish = Wish { targets: vec![Target::Absolute(0.05)], options, ..Wish::default() };
+        let plan = plan_relation(&kernel, Some(&kernel), Law::Cube { dim: 1 }, None, &wish, &Silent).unwrap();
+        let verdicts = |plan: &Plan| {
+            let mut found = nothing();
+            found.check_floors("floors", plan, "a kernel");
+            found.check_needs(["universality", "neurons"], plan, "a kernel");
+            found.claims.iter().map(|c| c.holds).collect::<Vec<bool>>()
+        };
+        assert_eq!(verdicts(&plan), [true, true, true]);
+        // Floors above what was attained, an error that was missed, and more neurons than a bound allows.
+        let mut wrong = plan.clone();
+        wrong.rows.iter_mut().for_each(|row| row.floor = row.floor.map(|f| 2.0 * f));
+        assert_eq!(verdicts(&wrong), [false, true, true]);
+        let mut wrong = plan.clone();
+        wrong.needs[0].trained.as_mut().unwrap().error = 0.06;
+        assert_eq!(verdicts(&wrong), [true, false, true]);
+        let mut wrong = plan.clone();
+        wrong.needs[0].trained.as_mut().unwrap().neurons = 1_000_000;
+        assert_eq!(verdicts(&wrong), [true, true, false]);
+        let mut wrong = plan;
+        wrong.needs[0].trained = None;
+        assert_eq!(verdicts(&wrong), [true, false, false]);
+    }
+}

@@ -40,27 +40,70 @@ const RETRIES: usize = 6;
 /// # Errors
 /// As [`spectral`].
 pub fn fit_kernel(kernel: &Kernel, law: Law<'_>, options: &Options, progress: &dyn Progress) -> Result<KernelFit> {
-    let mut fit = spectral(kernel, law, None, options, progress)?;
-    progress.stage("certificate");
-    let goal = match options.dimension {
-        Dimension::Target(Target::Sup(error)) => Some(error),
-        _ => None,
-    };
-    let (mut sup, mut sup_refused) = (None, None);
-    if let Law::Cube { dim: dim @ 1..=2 } = law {
-        match certified(&fit.encoder, kernel, dim, goal) {
-            Ok(found) => sup = Some(found),
-            Err(error) => sup_refused = Some(error.to_string()),
-        }
-        if let (Some(error), Some(found)) = (goal, sup.as_mut()) {
-            prove(&mut fit, found, kernel, law, dim, error, options, progress)?;
+    let (mut fit, mut sup) = fit_proven(kernel, law, options, progress)?;
+    if let (Dimension::Target(Target::Sup(_)), None, Law::Cube { .. }) = (options.dimension, options.units, law) {
+        // Fewer units lose less to the rounding of f32; more reach smaller errors of rough kernels.
+        let few = Options { units: Some(FEW_UNITS), ..options.clone() };
+        let (narrow, proven) = fit_proven(kernel, law, &few, progress)?;
+        if narrow.target_met == Some(true) && narrow.encoder.dim() <= fit.encoder.dim() {
+            (fit, sup) = (narrow, proven);
+            if let Some(choice) = fit.choices.iter_mut().find(|c| c.what == "hidden units") {
+                choice.reason = "enough for the target error; fewer units round less".into();
+            }
         }
     }
+    progress.stage("certificate");
+    let (sup, sup_refused) = match sup {
+        Some(Ok(found)) => (Some(found), None),
+        Some(Err(error)) => (None, Some(error.to_string())),
+        None => (None, None),
+    };
     // A proven largest error is the range that an exact interval of the mean square needs.
     let range = sup.as_ref().map(SupNorm::with_rounding);
     let request = Request { seed: options.seed.0, range, ..Request::default() };
     let (certificate, residuals) = certify_relation(&fit.encoder, kernel, law, None, FRESH, request)?;
     Ok(KernelFit { fit, certificate, residuals, sup, sup_refused })
+}
+
+/// Hidden units that are tried first for a largest error.
+const FEW_UNITS: usize = 64;
+
+/// A fit with the certificate of its largest error, `None` where there can be none; with [`Target::Sup`] of the smallest dimension
+/// found for which the target is proven.
+fn fit_proven(
+    kernel: &Kernel,
+    law: Law<'_>,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<(Fit, Option<Result<SupNorm>>)> {
+    let mut fit = spectral(kernel, law, None, options, progress)?;
+    let Law::Cube { dim: dim @ 1..=2 } = law else { return Ok((fit, None)) };
+    let Dimension::Target(Target::Sup(error)) = options.dimension else {
+        let found = certified(&fit.encoder, kernel, dim, None);
+        return Ok((fit, Some(found)));
+    };
+    let mut found = match certified(&fit.encoder, kernel, dim, Some(error)) {
+        Ok(found) => found,
+        Err(refusal) => return Ok((fit, Some(Err(refusal)))),
+    };
+    let largest = fit.curve.len();
+    for _ in 0..RETRIES {
+        let next = fit.encoder.dim() + 1;
+        // A budget that ended far from the target says nothing about the next dimension.
+        if found.met == Some(true) || found.lower <= 0.9 * error || next > largest {
+            break;
+        }
+        let options = Options { dimension: Dimension::Fixed(next), ..options.clone() };
+        let wider = spectral(kernel, law, None, &options, progress)?;
+        found = certified(&wider.encoder, kernel, dim, Some(error))?;
+        let curve = std::mem::take(&mut fit.curve);
+        fit = Fit { curve, ..wider };
+        if let Some(choice) = fit.choices.iter_mut().find(|c| c.what == "dimension") {
+            choice.reason = format!("the smallest found whose proven largest error is at most {error:.3e}");
+        }
+    }
+    fit.target_met = found.met;
+    Ok((fit, Some(Ok(found))))
 }
 
 /// The bracket of the largest error; where it straddles the goal, a tighter one.
@@ -70,46 +113,14 @@ fn certified(model: &DualEncoder, kernel: &Kernel, dim: usize, goal: Option<f64>
     let found = certify_sup(model, kernel, &domain, &budget)?;
     match goal {
         Some(error) if found.lower <= error => {
-            let found = if found.upper <= error {
+            let found = if found.with_rounding() <= error {
                 found
             } else {
                 certify_sup(model, kernel, &domain, &Budget { target: Some(error), gap: 1.001, ..budget })?
             };
-            Ok(SupNorm { target: Some(error), met: Some(found.upper <= error), ..found })
+            Ok(SupNorm { target: Some(error), met: Some(found.with_rounding() <= error), ..found })
         }
         Some(error) => Ok(SupNorm { target: Some(error), met: Some(false), ..found }),
         None => Ok(found),
     }
-}
-
-/// Raises the dimension until the proven bound meets `error`.
-#[allow(clippy::too_many_arguments)] // one call, and every part is its own
-fn prove(
-    fit: &mut Fit,
-    found: &mut SupNorm,
-    kernel: &Kernel,
-    law: Law<'_>,
-    dim: usize,
-    error: f64,
-    options: &Options,
-    progress: &dyn Progress,
-) -> Result<()> {
-    let largest = fit.curve.len();
-    for _ in 0..RETRIES {
-        // A budget that ended says nothing about the next dimension.
-        let next = fit.encoder.dim() + 1;
-        if found.met == Some(true) || found.lower <= 0.9 * error || next > largest {
-            break;
-        }
-        let wider =
-            spectral(kernel, law, None, &Options { dimension: Dimension::Fixed(next), ..options.clone() }, progress)?;
-        *found = certified(&wider.encoder, kernel, dim, Some(error))?;
-        let curve = std::mem::take(&mut fit.curve);
-        *fit = Fit { target_met: found.met, curve, ..wider };
-        if let Some(choice) = fit.choices.iter_mut().find(|c| c.what == "dimension") {
-            choice.reason = format!("the smallest found whose proven largest error is at most {error:.3e}");
-        }
-    }
-    fit.target_met = found.met;
-    Ok(())
 }

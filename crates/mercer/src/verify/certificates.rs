@@ -5,7 +5,8 @@ use crate::certify::{Certificate, HeldOut, Quantity, Request, certify};
 use crate::encoder::DualEncoder;
 use crate::error::Result;
 use crate::evaluate::Population;
-use crate::fit::{Dimension, Options, Progress, Silent, Target, spectral};
+use crate::fit::{Dimension, Options, Progress, Silent, Target};
+use crate::pipeline::fit_kernel;
 use crate::relation::{Domain, Kernel, Law, ask_block};
 use crate::rows::Features;
 use crate::seed::Seed;
@@ -87,7 +88,7 @@ fn largest_errors(found: &mut Verification, seed: Seed) -> Result<()> {
     let (kernel, domain) = (Kernel::gaussian(0.5)?, Domain::cube(1, -1.0, 1.0)?);
     for error in [1e-2, 1e-3, 1e-5] {
         let options = Options { dimension: Dimension::Target(Target::Sup(error)), seed, ..Options::default() };
-        let model = spectral(&kernel, Law::Cube { dim: 1 }, None, &options, &Silent)?.encoder;
+        let model = fit_kernel(&kernel, Law::Cube { dim: 1 }, &options, &Silent)?.fit.encoder;
         let proven = certify_sup(&model, &kernel, &domain, &Budget::default())?;
         let dense = grid_errors(&model, &kernel, &domain.x.grid(NODES)?)?.into_iter().fold(0.0, f64::max);
         let bound = proven.with_rounding();
