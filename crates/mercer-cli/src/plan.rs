@@ -173,8 +173,8 @@ fn rows(plan: &Plan) -> String {
 /// The neurons that a target error needs: by theorems, by construction, by training.
 fn needs(need: &Need, searched: bool) -> String {
     let mut text = format!("for {}\n", need.target);
-    if let Some(dim) = need.least_dim {
-        let _ = writeln!(text, "  of the dimensions above, none below {dim} can do it (proven)");
+    if let Some(dim) = need.least_dim.filter(|&dim| dim > 1) {
+        let _ = writeln!(text, "  no dimension below {dim} can do it (proven)");
     }
     if let Some(dim) = need.theory_dim {
         let _ = writeln!(text, "  the truncated spectrum does it from dimension {dim} on (estimated)");
@@ -191,7 +191,7 @@ fn needs(need: &Need, searched: bool) -> String {
             neurons(c.neurons),
             c.dim.map_or_else(dash, |d| d.to_string()),
             c.error.map_or_else(dash, number),
-            evidence(c.evidence)
+            if c.neurons.is_some() { evidence(c.evidence) } else { "does not apply" }
         );
         if !c.parts.is_empty() {
             let part = |p: &Part| format!("{} {} ({})", p.name, number(p.value), evidence(p.evidence));

@@ -128,8 +128,7 @@ impl From<&SizePoint> for Size {
 
 /// Dimensions of a plan's rows.
 const DIMENSIONS: [usize; 12] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64];
-/// Items on which the spectrum is sampled: spread ones for the values (fewer give too large sup-norm tails: 29 instead of 27
-/// dimensions for `exp(-|x - y|)` at .03), independent ones for the confidence radius.
+/// Items on which the spectrum is sampled: spread ones for the values, independent ones for the confidence radius.
 const SAMPLE: usize = 2000;
 const INDEPENDENT: usize = 600;
 

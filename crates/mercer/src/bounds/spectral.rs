@@ -133,7 +133,7 @@ fn best(
     tower: impl Fn(usize, f64) -> Option<Tower>,
 ) -> Option<Choice> {
     let candidate = |dim: usize| {
-        let tail = spectrum.cautious_tail(dim, norm)?;
+        let tail = spectrum.tail(dim, norm)?;
         let rest = eps - tail;
         if rest <= 0.0 {
             return None;

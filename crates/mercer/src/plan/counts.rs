@@ -42,7 +42,7 @@ pub struct Need {
     pub error: f64,
     /// The norm in which it is meant.
     pub norm: Norm,
-    /// Smallest dimension, of those with a floor, that is not excluded for the class: proven.
+    /// Smallest dimension that no certified floor of the class excludes: proven.
     pub least_dim: Option<usize>,
     /// Smallest dimension whose truncated spectrum errs by at most the target: estimated.
     pub theory_dim: Option<usize>,
@@ -173,12 +173,12 @@ impl Sizes<'_> {
         // A largest error is at least the root mean square error: the network serves both norms.
         if let Ok(built) = partition(kernel, &domain, &domain, modulus, &options) {
             let measured = search.error(&built.encoder, norm)?;
-            let words = format!("largest error at most {:.3e}, proven; Lipschitz constant {slope}", built.guarantee);
+            let words = format!("largest error at most {:.3e}, proven; Lipschitz constant {slope:.4}", built.guarantee);
             return Ok(Some(count(built.neurons as f64, built.dimension as f64, Some(measured), words)));
         }
         Ok(partition_size(&domain, &domain, modulus, &options).ok().map(|size| {
             let words = format!(
-                "proven, Lipschitz constant {slope}; not built: {:.1} MB of weights, {} MB are the limit here",
+                "proven, Lipschitz constant {slope:.4}; not built: {:.1} MB of weights, {} MB are the limit here",
                 size.bytes as f64 / 1e6,
                 MEMORY >> 20
             );

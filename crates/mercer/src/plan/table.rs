@@ -80,11 +80,14 @@ pub fn plan_table(table: &PairTable<'_>, name: &str, wish: &Wish, progress: &dyn
     })
 }
 
-/// The smallest dimension that the floors of `class` do not exclude, among those computed.
+/// The smallest dimension that the floors of `class` do not exclude: floors fall with the dimension, so all up to the largest
+/// excluded one are.
 ///
 /// A largest error is never below the root mean square error, so one floor serves both norms.
 pub(crate) fn least_dim(floors: &Floors, class: Class, error: f64) -> Option<usize> {
-    floors.floors.iter().filter(|f| f.class == class && f.rms <= error).map(|f| f.dim).min()
+    let own = || floors.floors.iter().filter(|f| f.class == class);
+    let excluded = own().filter(|f| f.rms > error).map(|f| f.dim).max();
+    own().next().map(|_| excluded.map_or(1, |dim| dim + 1))
 }
 
 /// All values of a table whose every pair is known, row-major.

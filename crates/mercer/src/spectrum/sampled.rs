@@ -75,13 +75,10 @@ pub struct Spectrum {
     /// `None` unless `positive` and the anchors are independent.
     pub radius: Option<Radius>,
     /// `tau[D] = sup_x k(x, x) - sum_{i <= D} lambda_i e_i(x)^2` for `D = 0, 1, ...`: the sup-norm error of the
-    /// truncation at `D`, estimated as the mean of two estimates in which the sampling error has opposite signs: the
-    /// one at the anchors, which their own eigenfunctions fit too well, and `tau_fresh`. `None` unless `positive`.
+    /// truncation at `D`, over the anchors and as many fresh items (and the corners of a cube), to which the
+    /// eigenfunctions are extended. Estimated, rather above the supremum: what truncation costs a network built from this
+    /// sample. `None` unless `positive`.
     pub tau: Option<Vec<f64>>,
-    /// The same at as many fresh items (and the corners of a cube), to which the eigenfunctions are extended: what
-    /// truncation costs a network built from this sample. Above the supremum by about the distance between anchors;
-    /// bounds use it.
-    pub tau_fresh: Option<Vec<f64>>,
     /// What stands behind the numbers, in words.
     pub assumptions: String,
     #[serde(skip)]
@@ -134,7 +131,7 @@ pub fn sampled(
     let mut stream = seed.stream("spectrum");
     let mut choose = |law: &Law<'_>| match anchors {
         Anchors::Independent => law.draw(n, &mut stream),
-        Anchors::Spread => law.spread(n, &mut stream),
+        Anchors::Spread => law.quadrature(n, &mut stream),
     };
     let x = choose(&queries)?;
     let y = keys.as_ref().map(&mut choose).transpose()?;
@@ -154,7 +151,6 @@ pub fn sampled(
         kappa_squared: None,
         radius: None,
         tau: None,
-        tau_fresh: None,
         assumptions: String::new(),
         functions: Functions { queries: x, left: parts.left },
     };
@@ -230,14 +226,6 @@ impl Spectrum {
         }
     }
 
-    /// As [`Spectrum::tail`], with the more cautious `tau_fresh` in the sup norm.
-    pub(crate) fn cautious_tail(&self, dim: usize, norm: Norm) -> Option<f64> {
-        match (norm, &self.tau_fresh) {
-            (Norm::Sup, Some(tau)) => tau.get(dim).or(tau.last()).copied(),
-            _ => self.tail(dim, norm),
-        }
-    }
-
     /// The smallest dimension whose truncation errs by at most `eps`; `None` if no sampled dimension reaches it, or in
     /// the sup norm of a relation that is not positive.
     pub fn dimension_for(&self, eps: f64, norm: Norm) -> Option<usize> {
@@ -266,9 +254,7 @@ impl Spectrum {
         let across = ask_block(relation, component, extra, &self.functions.queries)?;
         let seen = self.residuals(block, diagonal);
         let fresh = self.residuals(&across, &fresh_diagonal);
-        let fresh: Vec<f64> = seen.iter().zip(&fresh).map(|(a, b)| a.max(*b)).collect();
-        self.tau = Some(seen.iter().zip(&fresh).map(|(a, b)| 0.5 * (a + b)).collect());
-        self.tau_fresh = Some(fresh);
+        self.tau = Some(seen.iter().zip(&fresh).map(|(a, b)| a.max(*b)).collect());
         self.kappa_squared = Some(kappa_squared);
         if self.anchors == Anchors::Independent {
             let (n, delta) = (self.items.0 as f64, 1.0 - CONFIDENCE);
@@ -308,7 +294,7 @@ impl Spectrum {
             text += "; the relation is not positive, so no radius and no sup-norm tail are known";
         }
         if self.tau.is_some() {
-            text += "; tau is estimated over finitely many items, tau_fresh more cautiously";
+            text += "; tau is estimated over finitely many items";
         }
         text
     }
