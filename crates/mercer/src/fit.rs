@@ -21,6 +21,7 @@ mod spectral;
 pub use crate::relation::Law;
 pub use als::factorise;
 pub use complete::{Complete, complete};
+pub(crate) use dimension::{by_dimension, choose, root_mean_square};
 pub use observed::{Table, observed};
 pub use spectral::spectral;
 pub(crate) use spectral::spectral_on;

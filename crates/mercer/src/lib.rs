@@ -9,6 +9,10 @@
 //!   [`pipeline::fit_table`] chooses among them, holds out, and reports errors on pairs never seen.
 //! - A [`DualEncoder`] is the result: two [`Tower`]s (or one), a [`Form`] and a [`Link`]; [`Model`] is its file.
 //! - [`evaluate`] measures, [`index`] searches.
+//! - Before: [`spectrum`] bounds the error of every model from below, [`bounds`] counts neurons that suffice, [`plan`] puts
+//!   both beside what training needs. After: [`certify`] says what is proven of pairs that nobody has seen, and
+//!   [`certify::sup`] of the largest error on a box.
+//! - [`construct`] writes down the networks of the existence proofs; [`verify`] runs every theorem.
 //!
 //! The same [`Seed`] gives the same bits for any number of threads ([`with_threads`]).
 //!

@@ -15,10 +15,16 @@ pub use width::Trained;
 
 use crate::encoder::Class;
 use crate::error::Result;
-use crate::fit::{Dimension, Fit, Options, Progress, SizePoint, Target, spectral};
+use crate::evaluate::Measure;
+use crate::fit::{
+    Choice, CurvePoint, Dimension, Fit, Options, Progress, SizePoint, Target, by_dimension, choose, root_mean_square,
+    spectral,
+};
+use crate::linalg::Matrix;
 use crate::plan::counts::{Sizes, barron_norms};
-use crate::relation::{Kernel, Law, Relation};
-use crate::spectrum::{Anchors, Energy, FloorOptions, Floors, Noise, Norm, Spectrum, floors, sampled};
+use crate::relation::{Kernel, Law, Relation, ask_block};
+use crate::rows::Features;
+use crate::spectrum::{Anchors, Energy, FloorOptions, Floors, Noise, Norm, Spectrum, diagnose, floors, sampled};
 
 /// What a plan is asked.
 #[derive(Clone, Debug)]
@@ -146,6 +152,64 @@ fn fit_options(wish: &Wish) -> Options {
     Options { dimension, ..wish.options.clone() }
 }
 
+/// Largest dimension, and hidden units by default, of the fit that shows what is attainable.
+const LARGEST: usize = 128;
+const UNITS: usize = 400;
+/// Dimension and items of the diagnosis.
+const DIAGNOSED: (usize, usize) = (64, 400);
+/// Points a side on which the errors of a fit on a cube are measured: their means come so close to integrals that what is
+/// attained never seems to lie below a floor.
+const MEASURED: usize = 1500;
+
+/// The fit that shows what is attainable at each dimension.
+fn attainable(
+    relation: &dyn Relation,
+    queries: Law<'_>,
+    keys: Option<Law<'_>>,
+    wish: &Wish,
+    progress: &dyn Progress,
+) -> Result<Fit> {
+    let (Law::Cube { .. }, None | Some(Law::Cube { .. })) = (queries, keys) else {
+        return spectral(relation, queries, keys, &fit_options(wish), progress);
+    };
+    let seed = wish.options.seed;
+    let (class, reason) = match wish.options.class {
+        Some(class) => (class, "as asked".to_string()),
+        None => {
+            let found = diagnose(relation, queries, keys, DIAGNOSED.0, DIAGNOSED.1, seed)?;
+            (found.class, found.reason)
+        }
+    };
+    let largest = LARGEST.min(wish.options.units.unwrap_or(UNITS) + 1);
+    let options = Options { class: Some(class), dimension: Dimension::Fixed(largest), ..wish.options.clone() };
+    let mut fit = spectral(relation, queries, keys, &options, progress)?;
+    let probe = |cover: bool| -> Result<(Features, Features, Vec<Matrix>)> {
+        let points = |law: Law<'_>, name: &str| match cover {
+            true => law.cover(MEASURED, &mut seed.stream(name)),
+            false => law.spread(MEASURED, &mut seed.stream(name)),
+        };
+        let (x, y) = (points(queries, "plan queries")?, points(keys.unwrap_or(queries), "plan keys")?);
+        let values = (0..relation.components()).map(|l| ask_block(relation, l, &x, &y)).collect::<Result<_>>()?;
+        Ok((x, y, values))
+    };
+    let (x, y, values) = probe(false)?;
+    let errors = by_dimension(&fit.encoder, [&x, &y], &values, false, root_mean_square)?;
+    fit.curve = errors.into_iter().zip(1..).map(|(rmse, dim)| CurvePoint { dim, rmse }).collect();
+    let count = values.iter().map(|v| v.data().len()).sum::<usize>() as f64;
+    let scale = (values.iter().flat_map(|v| v.data()).map(|v| v * v).sum::<f64>() / count).sqrt();
+    let measures = |measure: Measure| {
+        let (x, y, values) = probe(measure == Measure::Largest)?;
+        by_dimension(&fit.encoder, [&x, &y], &values, false, |errors| measure.of(errors))
+    };
+    let chosen = choose(&fit.curve, fit_options(wish).dimension, scale, measures)?;
+    fit.choices.retain(|c| c.what != "class" && c.what != chosen.choice.what);
+    fit.choices.extend([Choice::new("class", class, reason), chosen.choice]);
+    fit.encoder = fit.encoder.truncate(chosen.dim)?;
+    (fit.held_out_rmse, fit.held_out_relative, fit.target_met) = (chosen.rmse, chosen.relative, chosen.met);
+    fit.held_out_pairs = format!("{MEASURED} x {MEASURED} fresh, evenly spread points");
+    Ok(fit)
+}
+
 /// A row for each dimension, from the held-out curve and the floors of `class`.
 fn rows(fit: &Fit, floors: Option<&Floors>, class: Class, dims: &[usize], components: usize) -> Vec<Row> {
     let attainable = |dim: usize| fit.curve.iter().find(|p| p.dim == dim).map(|p| p.rmse);
@@ -205,7 +269,7 @@ pub fn plan_relation(
     wish: &Wish,
     progress: &dyn Progress,
 ) -> Result<Plan> {
-    let fit = spectral(relation, queries, keys, &fit_options(wish), progress)?;
+    let fit = attainable(relation, queries, keys, wish, progress)?;
     let class = fit.encoder.class();
     progress.stage("floors");
     let largest = fit.curve.last().map_or(1, |p| p.dim);
