@@ -15,11 +15,12 @@ const STYLES: Styles = Styles::styled()
 
 /// Learn any pairwise relation as an inner product of two neural networks.
 ///
-/// A table of pairs, or a kernel, goes in; one model file, a held-out error, embeddings and nearest neighbours come out.
+/// A table of pairs, or a kernel, goes in; one model file, a certified error, embeddings and nearest neighbours come out.
 #[derive(Debug, Parser)]
 #[command(name = "mercer", version, styles = STYLES, max_term_width = 110, after_help = "\
 Examples:
   mercer fit pairs.csv
+  mercer plan pairs.csv --error .05
   mercer fit --kernel gaussian:0.5 --domain cube:2
 
 Exit codes: 0 done, 1 the data or the work failed, 2 the command was not understood, 3 a target is not met.")]

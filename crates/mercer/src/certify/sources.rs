@@ -1,7 +1,5 @@
 //! Where held-out pairs come from: a table, a relation that can be asked, or all pairs there are.
 
-use std::collections::BTreeMap;
-
 use rayon::prelude::*;
 
 use crate::certify::{Certificate, HeldOut, Request, census, certify};
@@ -71,15 +69,8 @@ pub fn certify_complete(
 ) -> Result<Certificate> {
     let (n, m) = (queries.len(), keys.unwrap_or(queries).len());
     let scorer = Scorer::new(model, queries, keys)?;
-    let chunk = pairs.chunk();
-    // Of repeated pairs the mean counts, as in the fit.
-    let mut listed = BTreeMap::<(u32, u32), (f64, f64)>::new();
-    for p in 0..pairs.len() {
-        let weight = chunk.weight.map_or(1.0, |w| f64::from(w[p]));
-        let cell = listed.entry((chunk.x[p], chunk.y[p])).or_default();
-        *cell = (cell.0 + weight * f64::from(chunk.value[p]), cell.1 + weight);
-    }
-    let value = |x: u32, y: u32| listed.get(&(x, y)).map_or(f64::from(absent), |(sum, weight)| sum / weight);
+    let listed = pairs.cells();
+    let value = |x: u32, y: u32| listed.get(&(x, y)).copied().unwrap_or(absent.into());
     if n.saturating_mul(m) > CENSUS {
         let mut stream = Seed(request.seed).stream("cells");
         let drawn: Vec<(u32, u32)> = (0..SAMPLED).map(|_| (stream.below(n) as u32, stream.below(m) as u32)).collect();

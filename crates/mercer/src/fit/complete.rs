@@ -58,14 +58,7 @@ struct Cells(BTreeMap<(u32, u32), f64>);
 
 impl Cells {
     fn new(pairs: &Pairs) -> Cells {
-        let mut sums = BTreeMap::<(u32, u32), (f64, f64)>::new();
-        let chunk = pairs.chunk();
-        for p in 0..pairs.len() {
-            let cell = sums.entry((chunk.x[p], chunk.y[p])).or_default();
-            let weight = chunk.weight.map_or(1.0, |w| f64::from(w[p]));
-            *cell = (cell.0 + weight * f64::from(chunk.value[p]), cell.1 + weight);
-        }
-        Cells(sums.into_iter().map(|(cell, (sum, weight))| (cell, sum / weight)).collect())
+        Cells(pairs.cells())
     }
 
     fn value(&self, x: usize, y: usize, absent: f64) -> f64 {

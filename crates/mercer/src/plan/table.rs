@@ -1,7 +1,5 @@
 //! Plans for tables of pairs.
 
-use std::collections::BTreeMap;
-
 use crate::encoder::{Class, Link};
 use crate::error::Result;
 use crate::fit::{Dimension, Effort, Options, Progress, Silent, Target};
@@ -101,17 +99,9 @@ struct Complete {
 fn complete_values(table: &PairTable<'_>) -> Option<Complete> {
     let (n, m) = (table.queries.len(), table.keys.unwrap_or(table.queries).len());
     let absent = table.absent.filter(|_| n.saturating_mul(m) <= CELLS)?;
-    let chunk = table.pairs.chunk();
-    // Of repeated pairs the mean counts, as in the fit.
-    let mut cells = BTreeMap::<(u32, u32), (f64, f64)>::new();
-    for p in 0..table.pairs.len() {
-        let weight = chunk.weight.map_or(1.0, |w| f64::from(w[p]));
-        let cell = cells.entry((chunk.x[p], chunk.y[p])).or_default();
-        *cell = (cell.0 + weight * f64::from(chunk.value[p]), cell.1 + weight);
-    }
     let mut values = vec![f64::from(absent); n * m];
-    for ((x, y), (sum, weight)) in cells {
-        values[x as usize * m + y as usize] = sum / weight;
+    for ((x, y), value) in table.pairs.cells() {
+        values[x as usize * m + y as usize] = value;
     }
     Some(Complete { values, queries: n, keys: m })
 }

@@ -1,6 +1,7 @@
 //! Observed pairs: `(x, y, value)` with an optional weight.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -126,6 +127,17 @@ impl Pairs {
     /// All pairs as one chunk.
     pub fn chunk(&self) -> PairChunk<'_> {
         PairChunk { x: &self.x, y: &self.y, value: &self.value, weight: self.weight.as_deref() }
+    }
+
+    /// Each listed pair once, with the weighted mean of its values.
+    pub(crate) fn cells(&self) -> BTreeMap<(u32, u32), f64> {
+        let mut sums = BTreeMap::<(u32, u32), (f64, f64)>::new();
+        for p in 0..self.len() {
+            let cell = sums.entry((self.x[p], self.y[p])).or_default();
+            let weight = self.weight.as_ref().map_or(1.0, |w| f64::from(w[p]));
+            *cell = (cell.0 + weight * f64::from(self.value[p]), cell.1 + weight);
+        }
+        sums.into_iter().map(|(cell, (sum, weight))| (cell, sum / weight)).collect()
     }
 
     /// These pairs followed by `other`'s; weights appear if either has them.
