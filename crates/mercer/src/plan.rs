@@ -274,7 +274,13 @@ pub fn plan_relation(
     progress.stage("floors");
     let largest = fit.curve.last().map_or(1, |p| p.dim);
     let dims = dimensions(largest, fit.encoder.dim());
-    let options = FloorOptions { confidence: wish.confidence, seed: wish.options.seed, ..FloorOptions::default() };
+    // As in the fit's held-out errors, a pair of an item with itself does not count.
+    let options = FloorOptions {
+        self_pairs: false,
+        confidence: wish.confidence,
+        seed: wish.options.seed,
+        ..FloorOptions::default()
+    };
     let floors = floors(relation, queries, keys, &dims, &options)?;
     progress.stage("spectrum");
     let spectrum = sampled(relation, 0, queries, keys, Anchors::Spread, SAMPLE, wish.options.seed)?;

@@ -52,7 +52,13 @@ fn poisson_value(i: usize) -> f64 {
 }
 
 fn options(size: usize, blocks: usize, seed: u64) -> FloorOptions {
-    FloorOptions { size: Some(size), blocks: Some(blocks), seed: Seed(seed), ..FloorOptions::default() }
+    FloorOptions {
+        size: Some(size),
+        blocks: Some(blocks),
+        self_pairs: true,
+        seed: Seed(seed),
+        ..FloorOptions::default()
+    }
 }
 
 fn rms(found: &Floors, class: Class, dim: usize) -> f64 {
@@ -369,4 +375,26 @@ fn bad_parameters_are_refused() {
         sampled(&relation, 0, LINE, None, Anchors::Spread, 50, Seed(0)).unwrap().dimension_for(2.0, Norm::Sup),
         Some(0)
     );
+}
+
+#[test]
+fn pairs_of_an_item_with_itself_count_only_where_they_are_asked_for() {
+    // 1/2 everywhere, and 1 more where an item meets itself: rank 1 but for the diagonal.
+    let relation = PointRelation(|x: &[f32], y: &[f32]| if x == y { 1.5 } else { 0.5 });
+    let items = Features::dense((0..60).map(|i| i as f32).collect(), 1).unwrap();
+    let at = |self_pairs: bool| {
+        let options = FloorOptions { self_pairs, ..FloorOptions::default() };
+        floors(&relation, Law::Items(&items), None, &[1, 5], &options).unwrap()
+    };
+    let (with, without) = (at(true), at(false));
+    assert!(with.exact && !without.exact);
+    // The identity of 60 items has 59 singular values 1 beyond the leading one: sqrt(59) / 60.
+    assert!((with.get(Class::Asymmetric, 1).unwrap().rms - 59f64.sqrt() / 60.0).abs() < 1e-9);
+    for class in [Class::Symmetric, Class::Signed, Class::Asymmetric] {
+        assert_eq!(without.get(class, 1).unwrap().rms, 0.0, "{class}");
+    }
+    assert!((without.value_rms - 0.5).abs() < 1e-12 && without.assumptions.contains("never the same item twice"));
+    let few = Features::dense(vec![0.0, 1.0, 2.0], 1).unwrap();
+    let options = FloorOptions { self_pairs: false, ..FloorOptions::default() };
+    assert!(floors(&relation, Law::Items(&few), None, &[1], &options).is_err());
 }

@@ -46,6 +46,9 @@ pub struct FloorOptions {
     /// Independent blocks; `None`: so many that Markov's inequality costs 10 % of the squared floor (5 % where blocks
     /// are small), at least 32.
     pub blocks: Option<usize>,
+    /// Whether a pair of an item with itself counts, where both sides are one set of given items. Without self pairs queries
+    /// and keys of a block are different items, so a block has at most half of them a side, and no floor is exact.
+    pub self_pairs: bool,
     /// Confidence that all floors stated together hold, between 0 and 1.
     pub confidence: f64,
     /// Where the items come from.
@@ -54,7 +57,7 @@ pub struct FloorOptions {
 
 impl Default for FloorOptions {
     fn default() -> Self {
-        FloorOptions { size: None, blocks: None, confidence: 0.95, seed: Seed(0) }
+        FloorOptions { size: None, blocks: None, self_pairs: true, confidence: 0.95, seed: Seed(0) }
     }
 }
 
@@ -161,11 +164,21 @@ pub fn floors(
             return Err(Error::data("there are no items", "give at least one item a side"));
         }
     }
-    if let Some((x, y)) = small_items(&queries, keys.as_ref())? {
+    let apart = match (queries, &keys) {
+        (Law::Items(items), None) if !options.self_pairs => Some(items),
+        _ => None,
+    };
+    if apart.is_none()
+        && let Some((x, y)) = small_items(&queries, keys.as_ref())?
+    {
         return exact_floors(relation, &x, y.as_ref(), dims);
     }
     let largest = dims.iter().copied().max().unwrap_or(1);
-    let n = options.size.unwrap_or_else(|| (16 * largest).clamp(128, 512));
+    let most = apart.map_or(usize::MAX, |items| items.len() / 2);
+    if most < 2 {
+        return Err(Error::data("too few items for pairs of different ones", "give at least four"));
+    }
+    let n = options.size.unwrap_or_else(|| (16 * largest).clamp(128, 512)).min(most);
     let pilot = match &keys {
         None => Pilot::new(relation, &queries, n, dims, options.seed)?,
         Some(_) => Pilot::two_sets(),
@@ -178,8 +191,13 @@ pub fn floors(
         .into_par_iter()
         .map(|b| {
             let mut stream = options.seed.stream(&format!("floor block {b}"));
-            let x = queries.draw(n, &mut stream)?;
-            let y = keys.as_ref().unwrap_or(&queries).draw(n, &mut stream)?;
+            let (x, y) = match apart {
+                Some(items) => {
+                    let drawn = stream.choose(items.len(), 2 * n);
+                    (items.select(&drawn[..n])?, items.select(&drawn[n..])?)
+                }
+                None => (queries.draw(n, &mut stream)?, keys.as_ref().unwrap_or(&queries).draw(n, &mut stream)?),
+            };
             block_statistics(relation, &x, &y, &stated, &pilot, dims)
         })
         .collect::<Result<_>>()?;
@@ -207,7 +225,7 @@ pub fn floors(
         energy: pilot.energy,
         class,
         reason,
-        assumptions: assumptions(&queries, stated.contains(&Class::Symmetric)),
+        assumptions: assumptions(&queries, apart.is_some(), stated.contains(&Class::Symmetric)),
     })
 }
 
@@ -230,9 +248,10 @@ fn check(relation: &dyn Relation, dims: &[usize], options: &FloorOptions) -> Res
     Ok(())
 }
 
-fn assumptions(queries: &Law<'_>, symmetric: bool) -> String {
+fn assumptions(queries: &Law<'_>, apart: bool, symmetric: bool) -> String {
     let law = match queries {
         Law::Cube { .. } => "uniform on the cube",
+        Law::Items(_) if apart => "uniform on the given items, never the same item twice",
         Law::Items(_) => "uniform on the given items, with replacement",
     };
     let mut text = format!(

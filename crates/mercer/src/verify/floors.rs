@@ -88,7 +88,13 @@ fn coverage(found: &mut Verification, seed: Seed) -> Result<()> {
     };
     let (mut above, mut sharpness) = (0, f64::INFINITY);
     for run in 0..RUNS {
-        let options = FloorOptions { size: Some(64), blocks: Some(32), confidence: 0.95, seed: Seed(seed.0 + run) };
+        let options = FloorOptions {
+            size: Some(64),
+            blocks: Some(32),
+            self_pairs: true,
+            confidence: 0.95,
+            seed: Seed(seed.0 + run),
+        };
         let bound = floors(&brownian(), LINE, None, &dims, &options)?;
         let ratio = |&dim: &usize| bound.get(Class::Asymmetric, dim).map_or(0.0, |f| f.rms / truth(dim));
         above += usize::from(dims.iter().any(|d| ratio(d) > 1.0));
