@@ -764,3 +764,31 @@ fn both_verbs_keep_the_conventions() {
     let report = folder.json("certify @v.safetensors @new.csv");
     assert_eq!(certificate(&report, 6, "two_new_items")["pairs"], 1);
 }
+
+#[test]
+fn pages_are_written_beside_the_results_and_name_their_command() {
+    let folder = world();
+    let page = |command: &str, said: &[&str]| {
+        let ran = folder.run(&format!("{command} --report @page.html")).good();
+        assert!(ran.err.contains("page.html"), "{}", ran.err);
+        let page = String::from_utf8(folder.read("page.html")).unwrap();
+        let verb = command.split(' ').next().unwrap();
+        assert!(page.starts_with("<!DOCTYPE html>") && page.trim_end().ends_with("</html>"), "{command}");
+        assert!(page.contains(&format!("mercer {verb} ")) && page.contains("--report"), "{command}");
+        // One file that needs no other and no network.
+        for reach in ["<script", "<link", "src=", "url("] {
+            assert!(!page.contains(reach), "{command}: {reach}");
+        }
+        said.iter().for_each(|s| assert!(page.contains(s), "{command}: no {s:?}"));
+    };
+    page(
+        &format!("fit @pairs.csv --items @items.csv {SMALL} -o @other.safetensors"),
+        &["<svg", "Certificate", "Residuals"],
+    );
+    page("plan @pairs.csv --items @items.csv --error 90%", &["<svg", "no floor can be certified"]);
+    page("certify @m.safetensors @test.csv --items @items.csv --no-save", &["disjoint pairs", "assum"]);
+    // A page that was refused leaves the old one.
+    let before = folder.read("page.html");
+    folder.run("plan @pairs.csv --items @items.csv --error nonsense --report @page.html");
+    assert!(folder.read("page.html") == before);
+}
