@@ -174,7 +174,7 @@ fn rows(plan: &Plan) -> String {
 fn needs(need: &Need, searched: bool) -> String {
     let mut text = format!("for {}\n", need.target);
     if let Some(dim) = need.least_dim.filter(|&dim| dim > 1) {
-        let _ = writeln!(text, "  no dimension below {dim} can do it (proven)");
+        let _ = writeln!(text, "  no inner product of dimension below {dim} can do it (proven)");
     }
     if let Some(dim) = need.theory_dim {
         let _ = writeln!(text, "  the truncated spectrum does it from dimension {dim} on (estimated)");

@@ -656,7 +656,7 @@ fn a_plan_in_words_says_how_each_number_is_known() {
         "signed floor",
         "attainable RMSE",
         "proven with confidence 0.95",
-        "no dimension below 3 can do it (proven)",
+        "no inner product of dimension below 3 can do it (proven)",
         "trained",
         "measured",
         "estimated",

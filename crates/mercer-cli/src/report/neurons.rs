@@ -133,7 +133,7 @@ pub(super) fn table(need: &Need) -> Table {
         table = table.note("No trained towers up to the widest tried meet it, or none were tried.");
     }
     if let Some(dim) = need.least_dim {
-        table = table.note(format!("No dimension below {dim} can do it: proven."));
+        table = table.note(format!("No inner product of dimension below {dim} can do it: proven."));
     }
     if let Some(dim) = need.theory_dim {
         table = table.note(format!("The truncated spectrum does it from dimension {dim} on: estimated."));
