@@ -77,21 +77,18 @@ fn fit_complete(
     progress: &dyn Progress,
 ) -> Result<TableFit> {
     let keys = table.keys.unwrap_or(table.queries);
-    let (fitted, pairs, choice) = if one_hot {
+    // Pairs outside the training split count as absent, whatever the items are: the fit must not see their values.
+    let pairs =
+        table.split.map_or_else(|| table.pairs.clone(), |split| select(table.pairs, split, |s| s == Split::Train));
+    let hidden = table.pairs.len() - pairs.len();
+    let split_choice = (hidden > 0).then(|| {
+        let reason = format!("{hidden} pairs not in the training split count as absent");
+        Choice::new("hold-out", "split column", reason)
+    });
+    let (fitted, choice) = if one_hot {
         let all = [(0..table.queries.len()).collect(), (0..keys.len()).collect()];
-        match table.split {
-            None => (
-                all,
-                table.pairs.clone(),
-                Choice::new("hold-out", "none", "an id table knows only its items: reconstruction"),
-            ),
-            Some(split) => {
-                let train = select(table.pairs, split, |s| s == Split::Train);
-                let reason =
-                    format!("{} pairs not in the training split count as absent", table.pairs.len() - train.len());
-                (all, train, Choice::new("hold-out", "split column", reason))
-            }
-        }
+        let none = || Choice::new("hold-out", "none", "an id table knows only its items: reconstruction");
+        (all, split_choice.unwrap_or_else(none))
     } else {
         let draw = |n: usize, name: &str| {
             let mut order = options.seed.stream(name).choose(n, n);
@@ -101,8 +98,11 @@ fn fit_complete(
         };
         let queries = draw(table.queries.len(), "query split");
         let key_items = if table.keys.is_some() { draw(keys.len(), "key split") } else { queries.clone() };
-        let choice = Choice::new("hold-out", "a tenth of the items", "with all their pairs; the rest is fitted");
-        ([queries, key_items], table.pairs.clone(), choice)
+        let mut choice = Choice::new("hold-out", "a tenth of the items", "with all their pairs; the rest is fitted");
+        if let Some(split) = split_choice {
+            choice.reason += &format!("; {}", split.reason);
+        }
+        ([queries, key_items], choice)
     };
     let complete_table = Complete {
         queries: table.queries,
@@ -126,7 +126,9 @@ fn fit_complete(
     let test = match table.split {
         Some(split) => {
             let held = select(table.pairs, split, |s| s == Split::Test);
-            test_errors(&fit.encoder, table, &held, &fitted, options.seed)?
+            let found = test_errors(&fit.encoder, table, &held, &fitted, options.seed)?;
+            // Listed pairs are no random part of all pairs, most of which are absent: they certify nothing of those.
+            Test { certificates: Vec::new(), ..found }
         }
         // Every pair was fitted, and every pair can be measured.
         None if one_hot => {

@@ -216,13 +216,19 @@ fn rows(fit: &Fit, floors: Option<&Floors>, class: Class, dims: &[usize], compon
     let row = |&dim: &usize| {
         Some(Row {
             dim,
-            floor: floors.and_then(|f| f.get(class, dim)).map(|f| f.rms),
+            floor: floors.and_then(|f| floor_at(f, class, dim)),
             attainable: attainable(dim)?,
             bytes_per_item: 4 * components * dim,
             multiplications: components * dim,
         })
     };
     dims.iter().filter_map(row).collect()
+}
+
+/// The floor of `class` at `dim`, or that of the next larger dimension, which holds all the more.
+fn floor_at(floors: &Floors, class: Class, dim: usize) -> Option<f64> {
+    let own = floors.floors.iter().filter(|f| f.class == class && f.dim >= dim);
+    own.min_by_key(|f| f.dim).map(|f| f.rms)
 }
 
 fn choice<'a>(fit: &'a Fit, what: &str) -> (&'a str, &'a str) {
@@ -297,11 +303,25 @@ pub fn plan_relation(
     let sizes =
         Sizes { relation, kernel, queries, keys, class, floors: &floors, spectrum: &spectrum, norms, scale, wish };
     let needs = wish.targets.iter().map(|&target| sizes.need(target, progress)).collect::<Result<Vec<_>>>()?;
-    let narrow = needs.first().and_then(|n| n.trained.as_ref());
-    let (units, reason) = match narrow {
-        Some(t) => (Some(t.units), format!("the narrowest towers found for the first target, in {} fits", t.fits)),
-        None => (choice(&fit, "hidden units").0.parse().ok(), choice(&fit, "hidden units").1.to_string()),
-    };
+    let mut recommended =
+        recommendation(&fit, choice(&fit, "hidden units").0.parse().ok(), choice(&fit, "hidden units").1.to_string());
+    // The narrowest towers that meet the first target, as they are: their width goes with their dimension.
+    if let Some(trained) = needs.first().and_then(|need| need.trained.as_ref()) {
+        recommended = Recommendation {
+            dim: trained.dim,
+            dim_reason: format!(
+                "that of the narrowest towers for the first target; wide towers: {}, {}",
+                recommended.dim, recommended.dim_reason
+            ),
+            units: Some(trained.units),
+            units_reason: format!("the narrowest towers found for the first target, in {} fits", trained.fits),
+            rmse: trained.rmse,
+            relative: trained.rmse / scale,
+            target_met: Some(true),
+            ..recommended
+        };
+    }
+    let dims = dimensions(largest, recommended.dim);
     let mut assumptions = vec![
         format!("floors, proven with confidence {} together: {}", wish.confidence, floors.assumptions),
         format!("attainable errors, measured: a fit with up to {largest} dimensions on {}", fit.held_out_pairs),
@@ -312,7 +332,7 @@ pub fn plan_relation(
     }
     Ok(Plan {
         relation: relation.name(),
-        recommended: recommendation(&fit, units, reason),
+        recommended,
         energy: floors.energy,
         scale,
         rows: rows(&fit, Some(&floors), class, &dims, relation.components()),

@@ -7,7 +7,8 @@ use mercer::evaluate::{Ranking, Scorer};
 use mercer::fit::{
     Complete, Dimension, Effort, Fit, Method, Options, Outcome, Silent, Table, complete, factorise, observed,
 };
-use mercer::{Class, Error, ErrorKind, Features, ItemSource, Link, Pairs, Rows};
+use mercer::pipeline::{PairTable, fit_table};
+use mercer::{Class, Error, ErrorKind, Features, ItemSource, Link, Pairs, Rows, Split};
 
 fn options(dim: usize) -> Options {
     Options { dimension: Dimension::Fixed(dim), units: Some(60), ..Options::default() }
@@ -455,4 +456,23 @@ fn complete_tables_without_information_are_refused() {
     assert!(matches!(method.kind(), ErrorKind::Parameter { name, .. } if name == "method"), "{method}");
     let dimension = error(&counts, &closed(0));
     assert!(matches!(dimension.kind(), ErrorKind::Parameter { name, .. } if name == "dimension"), "{dimension}");
+}
+
+#[test]
+fn a_complete_table_never_learns_its_test_pairs() {
+    // Close pairs are 1, far ones absent; every fifth close pair is a test pair whose value a fit must not see.
+    let items = Features::dense((0..80).map(|i| i as f32 / 40.0 - 1.0).collect(), 1).unwrap();
+    let close: Vec<(u32, u32)> =
+        (0..80u32).flat_map(|i| (0..80).map(move |j| (i, j))).filter(|(i, j)| i.abs_diff(*j) <= 20).collect();
+    let split: Vec<Split> = (0..close.len()).map(|p| if p % 5 == 4 { Split::Test } else { Split::Train }).collect();
+    let (x, y): (Vec<u32>, Vec<u32>) = close.iter().copied().unzip();
+    let value = split.iter().map(|s| if *s == Split::Test { 100.0 } else { 1.0 }).collect();
+    let pairs = Pairs::new(x, y, value, None).unwrap();
+    let table = PairTable { queries: &items, keys: None, pairs: &pairs, split: Some(&split), absent: Some(0.0) };
+    let options = Options { units: Some(32), effort: Effort::Steps(0), ..Options::default() };
+    let done = fit_table(&table, &options, &Silent).unwrap();
+    assert!(done.fit.choices[0].reason.contains("count as absent"), "{:?}", done.fit.choices[0]);
+    // Values of 100 would show; listed pairs are no random part of all pairs, so they certify nothing.
+    assert!(done.residuals.predicted.iter().all(|p| p.abs() < 3.0));
+    assert!(!done.test.is_empty() && done.certificates.is_empty());
 }

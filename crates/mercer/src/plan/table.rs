@@ -149,7 +149,7 @@ fn narrowest(
     units: Option<usize>,
     options: &Options,
 ) -> Result<Option<Trained>> {
-    let Some(widest) = units.filter(|_| done.fit.target_met != Some(false)) else { return Ok(None) };
+    let Some(widest) = units else { return Ok(None) };
     let n = table.pairs.len();
     let mut chosen = options.seed.stream("width search").choose(n, SEARCHED.min(n));
     chosen.sort_unstable();
@@ -177,6 +177,7 @@ fn narrowest(
             units: width,
             neurons: towers * width,
             error: fit.held_out_rmse,
+            rmse: fit.held_out_rmse,
             fits,
         });
         width /= 2;

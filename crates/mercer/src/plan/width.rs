@@ -20,8 +20,10 @@ pub struct Trained {
     pub units: usize,
     /// Hidden units of both towers, of a shared one once.
     pub neurons: usize,
-    /// The error that was measured.
+    /// The error that was measured, in the target's norm.
     pub error: f64,
+    /// The root mean square error that was measured.
+    pub rmse: f64,
     /// Number of fits that the search made.
     pub fits: usize,
 }
@@ -170,6 +172,7 @@ impl<'a> Search<'a> {
             }
         }
         let towers = if model.is_shared() { 1 } else { 2 };
-        Ok(Trained { dim: met.0, units, neurons: towers * units, error: met.1, fits: 0 })
+        let rmse = self.error(&model.truncate(met.0)?, Norm::Rms)?;
+        Ok(Trained { dim: met.0, units, neurons: towers * units, error: met.1, rmse, fits: 0 })
     }
 }
