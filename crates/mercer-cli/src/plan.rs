@@ -72,12 +72,7 @@ fn text(plan: &Plan, searched: bool) -> String {
     line("width", &r.units_reason);
     line(
         "error",
-        &format!(
-            "RMS {} ({} of the values'), measured on {}",
-            number(r.rmse),
-            percent(r.relative),
-            plan.held_out_pairs
-        ),
+        &format!("RMS {} ({} of the values'), measured on {}", number(r.rmse), percent(r.relative), r.measured_on),
     );
     if let Some(e) = &plan.energy {
         let parts =

@@ -22,6 +22,7 @@ use crate::fit::{
 };
 use crate::linalg::Matrix;
 use crate::plan::counts::{Sizes, barron_norms};
+use crate::plan::width::PROBES;
 use crate::relation::{Kernel, Law, Relation, ask_block};
 use crate::rows::Features;
 use crate::spectrum::{Anchors, Energy, FloorOptions, Floors, Noise, Norm, Spectrum, diagnose, floors, sampled};
@@ -78,6 +79,8 @@ pub struct Recommendation {
     pub rmse: f64,
     /// The same divided by the root mean square of the values.
     pub relative: f64,
+    /// What that error was measured on.
+    pub measured_on: String,
     /// Whether the first target is met on held-out pairs; `None` without one.
     pub target_met: Option<bool>,
 }
@@ -245,6 +248,7 @@ fn recommendation(fit: &Fit, units: Option<usize>, units_reason: String) -> Reco
         units_reason,
         rmse: fit.held_out_rmse,
         relative: fit.held_out_relative,
+        measured_on: fit.held_out_pairs.clone(),
         target_met: fit.target_met,
     }
 }
@@ -317,6 +321,7 @@ pub fn plan_relation(
             units_reason: format!("the narrowest towers found for the first target, in {} fits", trained.fits),
             rmse: trained.rmse,
             relative: trained.rmse / scale,
+            measured_on: format!("{PROBES} x {PROBES} fresh points"),
             target_met: Some(true),
             ..recommended
         };

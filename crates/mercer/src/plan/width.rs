@@ -42,7 +42,7 @@ const LADDER: [usize; 18] = [1, 2, 3, 4, 6, 8, 11, 16, 22, 32, 45, 64, 90, 128, 
 /// Anchors a side of the search's fits, fitted and held out; wide towers take twice as many fitted ones as units.
 const ANCHORS: [usize; 2] = [700, 300];
 /// Points a side on which errors are measured.
-const PROBES: usize = 700;
+pub(crate) const PROBES: usize = 700;
 
 /// A relation with the points on which fitted towers are measured.
 pub(crate) struct Search<'a> {
