@@ -3,11 +3,10 @@
 use std::fs::canonicalize;
 use std::path::Path;
 
-use mercer::certify::sup::{Budget, certify as certify_sup};
 use mercer::certify::{Certificate, Goal, Request, certify_complete, certify_pairs, certify_relation};
 use mercer::fit::Target;
-use mercer::pipeline::Population;
-use mercer::{Domain, DualEncoder, Kernel, Law, Model, Relation, with_threads};
+use mercer::pipeline::{Population, largest_error};
+use mercer::{DualEncoder, Kernel, Law, Model, Relation, with_threads};
 use mercer_table::{Input, PairTable, ReadOptions};
 use serde::Serialize;
 use serde_json::Value;
@@ -307,22 +306,20 @@ fn by_asking(
     let mut all = || -> mercer::Result<()> {
         for &dim in dims {
             let encoder = model.encoder.truncate(dim)?;
-            let mut request = request;
+            let mut bound = None;
             if let Law::Cube { dim: axes @ 1..=2 } = law {
                 let target = if let Some(Target::Sup(error)) = goal { Some(error) } else { None };
-                let budget = Budget { gap: if target.is_some() { 1.02 } else { 1.2 }, ..Budget::seconds(SUP_SECONDS) };
-                match certify_sup(&encoder, &kernel, &Domain::cube(axes, -1.0, 1.0)?, &budget) {
+                match largest_error(&encoder, &kernel, axes, target, SUP_SECONDS) {
                     Ok(sup) => {
                         found.push(Stored::sup_norm(dim, &name, &sup));
-                        // A proven largest error is the range that an exact interval of the mean square needs.
-                        request.range = request.range.or(Some(sup.with_rounding()));
+                        bound = Some(sup.with_rounding());
                     }
                     // Fresh pairs certify a model whose largest error nobody can prove.
                     Err(error) if target.is_none() => refused = Some(error.to_string()),
                     Err(error) => return Err(error),
                 }
             }
-            let (certificate, fresh) = certify_relation(&encoder, &kernel, law, None, arguments.draw, request)?;
+            let (certificate, fresh) = certify_relation(&encoder, &kernel, law, None, arguments.draw, bound, request)?;
             scale = (fresh.value.iter().map(|v| v * v).sum::<f64>() / fresh.value.len() as f64).sqrt();
             found.push(Stored::held_out(dim, &name, &certificate));
         }

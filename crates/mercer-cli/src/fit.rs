@@ -195,6 +195,7 @@ fn outcome(outcome: Outcome) -> &'static str {
         Outcome::Converged => "converged",
         Outcome::StepLimit => "step limit",
         Outcome::Diverged { .. } => "diverged",
+        Outcome::Collapsed { .. } => "collapsed",
     }
 }
 

@@ -42,6 +42,12 @@ pub enum Outcome {
         /// The step.
         step: usize,
     },
+    /// The embeddings fell together at this step: their effective rank came down to nearly one; the model is the best one
+    /// before it.
+    Collapsed {
+        /// The step.
+        step: usize,
+    },
 }
 
 /// One choice that a fit made, with its reason, for printing.
@@ -247,6 +253,8 @@ pub struct Fit {
     pub held_out_rmse: f64,
     /// The same divided by the root mean square of the held-out values.
     pub held_out_relative: f64,
+    /// Root mean square of the held-out values.
+    pub held_out_scale: f64,
     /// Whether [`Dimension::Target`] was met; `None` without a target.
     pub target_met: Option<bool>,
     /// Held-out error of the model cut to each dimension up to the largest one tried.

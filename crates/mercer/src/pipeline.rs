@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 mod kernel;
 
 pub use crate::evaluate::Population;
-pub use kernel::{KernelFit, fit_kernel};
+pub use kernel::{KernelFit, fit_kernel, largest_error};
 
 use crate::evaluate::{Ranking, Scorer, Summary};
 use crate::fit::{Choice, Complete, Fit, Options, Progress, Table, complete, factorise, observed};

@@ -22,10 +22,10 @@ use crate::fit::{
 };
 use crate::linalg::Matrix;
 use crate::plan::counts::{Sizes, barron_norms};
-use crate::plan::width::PROBES;
+use crate::plan::width::{PROBES, Search, Training};
 use crate::relation::{Kernel, Law, Relation, ask_block};
 use crate::rows::Features;
-use crate::spectrum::{Anchors, Energy, FloorOptions, Floors, Noise, Norm, Spectrum, diagnose, floors, sampled};
+use crate::spectrum::{Anchors, Energy, FloorOptions, Floors, Noise, Norm, Spectrum, floors, sampled};
 
 /// What a plan is asked.
 #[derive(Clone, Debug)]
@@ -158,33 +158,53 @@ fn fit_options(wish: &Wish) -> Options {
 /// Largest dimension, and hidden units by default, of the fit that shows what is attainable.
 const LARGEST: usize = 128;
 const UNITS: usize = 400;
-/// Dimension and items of the diagnosis.
-const DIAGNOSED: (usize, usize) = (64, 400);
 /// Points a side on which the errors of a fit on a cube are measured: their means come so close to integrals that what is
 /// attained never seems to lie below a floor.
 const MEASURED: usize = 1500;
 
-/// The fit that shows what is attainable at each dimension.
+/// The class that was asked for; else the narrowest whose floor the first target leaves open and which small fits reach, or the
+/// diagnosed one, which loses nothing.
+fn choose_class(
+    relation: &dyn Relation,
+    queries: Law<'_>,
+    keys: Option<Law<'_>>,
+    floors: &Floors,
+    wish: &Wish,
+) -> Result<(Class, String)> {
+    if let Some(class) = wish.options.class {
+        return Ok((class, "as asked".into()));
+    }
+    if let Some(&target) = wish.targets.first() {
+        let (error, norm, words) = norm_of(target, floors.value_rms);
+        if let Some(open) = floors.smallest_class(error).filter(|open| open.class < floors.class) {
+            let search = Search::new(relation, queries, keys, open.class, wish.options.seed)?;
+            if search.narrowest(error, norm, open.dim, Training::ClosedForm)?.is_some() {
+                return Ok((open.class, format!("{}, but the narrower class does for {words}", floors.reason)));
+            }
+        }
+    }
+    Ok((floors.class, floors.reason.clone()))
+}
+
+/// The fit of a class that shows what is attainable at each dimension.
 fn attainable(
     relation: &dyn Relation,
     queries: Law<'_>,
     keys: Option<Law<'_>>,
+    (class, reason): (Class, String),
     wish: &Wish,
     progress: &dyn Progress,
 ) -> Result<Fit> {
+    let as_asked = Options { class: Some(class), ..fit_options(wish) };
     let (Law::Cube { .. }, None | Some(Law::Cube { .. })) = (queries, keys) else {
-        return spectral(relation, queries, keys, &fit_options(wish), progress);
+        let mut fit = spectral(relation, queries, keys, &as_asked, progress)?;
+        fit.choices.retain(|c| c.what != "class");
+        fit.choices.push(Choice::new("class", class, reason));
+        return Ok(fit);
     };
     let seed = wish.options.seed;
-    let (class, reason) = match wish.options.class {
-        Some(class) => (class, "as asked".to_string()),
-        None => {
-            let found = diagnose(relation, queries, keys, DIAGNOSED.0, DIAGNOSED.1, seed)?;
-            (found.class, found.reason)
-        }
-    };
     let largest = LARGEST.min(wish.options.units.unwrap_or(UNITS) + 1);
-    let options = Options { class: Some(class), dimension: Dimension::Fixed(largest), ..wish.options.clone() };
+    let options = Options { dimension: Dimension::Fixed(largest), ..as_asked.clone() };
     let mut fit = spectral(relation, queries, keys, &options, progress)?;
     let probe = |cover: bool| -> Result<(Features, Features, Vec<Matrix>)> {
         let points = |law: Law<'_>, name: &str| match cover {
@@ -204,11 +224,12 @@ fn attainable(
         let (x, y, values) = probe(measure == Measure::Largest)?;
         by_dimension(&fit.encoder, [&x, &y], &values, false, |errors| measure.of(errors))
     };
-    let chosen = choose(&fit.curve, fit_options(wish).dimension, scale, measures)?;
+    let chosen = choose(&fit.curve, as_asked.dimension, scale, measures)?;
     fit.choices.retain(|c| c.what != "class" && c.what != chosen.choice.what);
     fit.choices.extend([Choice::new("class", class, reason), chosen.choice]);
     fit.encoder = fit.encoder.truncate(chosen.dim)?;
     (fit.held_out_rmse, fit.held_out_relative, fit.target_met) = (chosen.rmse, chosen.relative, chosen.met);
+    fit.held_out_scale = scale;
     fit.held_out_pairs = format!("{MEASURED} x {MEASURED} fresh, evenly spread points");
     Ok(fit)
 }
@@ -279,11 +300,7 @@ pub fn plan_relation(
     wish: &Wish,
     progress: &dyn Progress,
 ) -> Result<Plan> {
-    let fit = attainable(relation, queries, keys, wish, progress)?;
-    let class = fit.encoder.class();
     progress.stage("floors");
-    let largest = fit.curve.last().map_or(1, |p| p.dim);
-    let dims = dimensions(largest, fit.encoder.dim());
     // As in the fit's held-out errors, a pair of an item with itself does not count.
     let options = FloorOptions {
         self_pairs: false,
@@ -291,14 +308,18 @@ pub fn plan_relation(
         seed: wish.options.seed,
         ..FloorOptions::default()
     };
-    let floors = floors(relation, queries, keys, &dims, &options)?;
+    let floors = floors(relation, queries, keys, &DIMENSIONS, &options)?;
+    let chosen = choose_class(relation, queries, keys, &floors, wish)?;
+    let fit = attainable(relation, queries, keys, chosen, wish, progress)?;
+    let class = fit.encoder.class();
+    let largest = fit.curve.last().map_or(1, |p| p.dim);
     progress.stage("spectrum");
     let spectrum = sampled(relation, 0, queries, keys, Anchors::Spread, SAMPLE, wish.options.seed)?;
     let independent = match spectrum.positive {
         true => Some(sampled(relation, 0, queries, keys, Anchors::Independent, INDEPENDENT, wish.options.seed)?),
         false => None,
     };
-    let scale = fit.held_out_rmse / fit.held_out_relative;
+    let scale = fit.held_out_scale;
     let norms = if wish.targets.is_empty() {
         None
     } else {

@@ -1,11 +1,13 @@
 //! Relations: functions of two items that can be asked for a block, and tables of observed pairs.
 
+mod comparisons;
 mod derivatives;
 mod kernel;
 mod law;
 mod pairs;
 mod spectral_measure;
 
+pub use comparisons::Comparisons;
 pub use derivatives::{BoundedFunction, Cuboid, Domain, Smooth};
 pub(crate) use kernel::Form as KernelForm;
 pub use kernel::Kernel;

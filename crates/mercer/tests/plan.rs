@@ -69,6 +69,22 @@ fn an_asymmetric_relation_is_planned_with_two_towers() {
 }
 
 #[test]
+fn a_loose_target_is_met_by_a_narrower_class() {
+    // cos 2x cos 2y less a hundredth of sin 2x sin 2y: not positive, but nearly.
+    let relation = PointRelation(|x: &[f32], y: &[f32]| {
+        let (x, y) = (2.0 * f64::from(x[0]), 2.0 * f64::from(y[0]));
+        x.cos() * y.cos() - 0.01 * x.sin() * y.sin()
+    });
+    let class = |target: Target| {
+        let plan = plan_relation(&relation, None, Law::Cube { dim: 1 }, None, &wish(&[target]), &Silent).unwrap();
+        (plan.recommended.class, plan.recommended.class_reason)
+    };
+    let (loose, reason) = class(Target::Absolute(0.05));
+    assert!(loose == Class::Symmetric && reason.contains("narrower class does for RMS 0.05"), "{loose}: {reason}");
+    assert_eq!(class(Target::Absolute(1e-4)).0, Class::Signed);
+}
+
+#[test]
 fn plans_do_not_depend_on_threads() {
     let run = |threads: usize| {
         with_threads(Some(threads), || plan(&Kernel::gaussian(0.8).unwrap(), 1, &[Target::Sup(0.05)])).unwrap()

@@ -5,11 +5,10 @@ use mercer::certify::{Certificate, Values};
 use mercer::evaluate::{Ranking, Summary};
 use mercer::fit::{Fit, Outcome};
 use mercer::pipeline::Population;
-use mercer::spectrum::{Floors, Spectrum};
 use mercer_report::{Axis, Basis, Cell, Column, Fact, Mark, Page, Plot, Section, Series, Table, number};
 
 use crate::describe::{counted, percent, population};
-use crate::report::figures::{Errors, error_plot, ridge_plot, sampled_plot};
+use crate::report::figures::{Errors, error_plot, ridge_plot};
 use crate::report::{certificate, whole};
 
 /// Everything that is known about a fit; all but the first two may be absent.
@@ -30,10 +29,6 @@ pub(crate) struct FitPage<'a> {
     pub(crate) sup: Option<&'a SupNorm>,
     /// Why there is no such bracket, where one could be expected.
     pub(crate) sup_refused: Option<&'a str>,
-    /// Errors that no model can go below.
-    pub(crate) floors: Option<&'a Floors>,
-    /// Sampled eigenvalues or singular values of the relation.
-    pub(crate) spectrum: Option<&'a Spectrum>,
 }
 
 impl<'a> FitPage<'a> {
@@ -48,8 +43,6 @@ impl<'a> FitPage<'a> {
             certificates: &[],
             sup: None,
             sup_refused: None,
-            floors: None,
-            spectrum: None,
         }
     }
 }
@@ -111,6 +104,7 @@ fn outcome(outcome: Outcome) -> String {
         Outcome::Converged => "converged".into(),
         Outcome::StepLimit => "stopped at its limit of steps or time".into(),
         Outcome::Diverged { step } => format!("diverged at step {step}"),
+        Outcome::Collapsed { step } => format!("collapsed at step {step}"),
     }
 }
 
@@ -127,14 +121,11 @@ fn dimensions(page: &FitPage<'_>) -> Section {
     let plot = error_plot(Errors {
         title: "Error against dimension".into(),
         attained: &curve,
-        floors: page.floors.map(|f| (f, page.fit.encoder.class())),
+        floors: None,
         chosen: Some(page.fit.encoder.dim()),
         target: None,
     });
-    let mut section = Section::new("Dimension").plot(plot);
-    if let Some(spectrum) = page.spectrum {
-        section = section.plot(sampled_plot(spectrum));
-    }
+    let section = Section::new("Dimension").plot(plot);
     if page.fit.sizes.is_empty() {
         return section;
     }

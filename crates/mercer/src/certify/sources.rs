@@ -106,6 +106,9 @@ const BATCH: usize = 32;
 /// On a cube the pairs are of new items, and no two share one: the sharpest exact statements hold. Pairs of given items are drawn
 /// uniformly from all of their pairs, with replacement; they speak of those pairs alone.
 ///
+/// `proven`: a bound of all errors that is known otherwise (`certify::sup`); without a declared range the exact interval of the mean
+/// square uses it, unless rounding took a fresh error beyond it.
+///
 /// Cost: `32 count` values asked.
 ///
 /// # Errors
@@ -116,6 +119,7 @@ pub fn certify_relation(
     queries: Law<'_>,
     keys: Option<Law<'_>>,
     count: usize,
+    proven: Option<f64>,
     request: Request,
 ) -> Result<(Certificate, Values)> {
     if model.components() != 1 {
@@ -131,6 +135,8 @@ pub fn certify_relation(
         predicted.extend((0..n).map(|i| own[i * n + i]));
         value.extend((0..n).map(|i| exact[(i, i)]));
     }
+    let largest = value.iter().zip(&predicted).map(|(v, p)| (v - p).abs()).fold(0.0, f64::max);
+    let request = Request { range: request.range.or(proven.filter(|bound| largest <= *bound)), ..request };
     let items: Vec<u32> = (0..count as u32).collect();
     let population = match queries {
         Law::Cube { .. } => Population::TwoNewItems,

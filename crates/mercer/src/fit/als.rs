@@ -138,6 +138,7 @@ fn factorise_loaded(table: Loaded<'_>, options: &Options, progress: &dyn Progres
         steps: rounds,
         held_out_rmse: chosen.rmse,
         held_out_relative: chosen.relative,
+        held_out_scale: errors.scale(),
         target_met: chosen.met,
         curve,
         sizes,

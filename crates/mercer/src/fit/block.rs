@@ -148,6 +148,7 @@ pub(crate) fn fit_blocks(problem: &Problem, options: &Options, progress: &dyn Pr
         steps,
         held_out_rmse: rmse,
         held_out_relative: relative,
+        held_out_scale: scale,
         target_met: met,
         curve,
         sizes: Vec::new(),

@@ -256,6 +256,7 @@ fn fit_ids(table: &Loaded<'_>, cells: &Cells, options: &Options, progress: &dyn 
         steps: 0,
         held_out_rmse: chosen.rmse,
         held_out_relative: chosen.relative,
+        held_out_scale: scale,
         target_met: chosen.met,
         curve,
         sizes: Vec::new(),

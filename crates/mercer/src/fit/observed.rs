@@ -241,6 +241,7 @@ fn fit_loaded(table: Loaded<'_>, options: &Options, progress: &dyn Progress) -> 
         steps: core.iterations,
         held_out_rmse: rmse,
         held_out_relative: relative,
+        held_out_scale: errors.scale(),
         target_met: met,
         curve,
         sizes,

@@ -123,11 +123,10 @@ fn cut_to_largest_error(
 ) -> Result<()> {
     let x = laws[0].cover(COVER, &mut seed.stream("query cover"))?;
     let y = laws[1].cover(COVER, &mut seed.stream("key cover"))?;
-    let scale = fit.held_out_rmse / fit.held_out_relative;
     let values: Vec<Matrix> =
         (0..relation.components()).map(|l| ask_block(relation, l, &x, &y)).collect::<Result<_>>()?;
     let measures = |measure: Measure| by_dimension(&fit.encoder, [&x, &y], &values, false, |errors| measure.of(errors));
-    let chosen = choose(&fit.curve, Dimension::Target(target), scale, measures)?;
+    let chosen = choose(&fit.curve, Dimension::Target(target), fit.held_out_scale, measures)?;
     let place = fit.choices.iter().position(|c| c.what == chosen.choice.what);
     if let Some(choice) = place.and_then(|at| fit.choices.get_mut(at)) {
         *choice = chosen.choice;

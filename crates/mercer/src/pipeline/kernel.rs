@@ -58,10 +58,9 @@ pub fn fit_kernel(kernel: &Kernel, law: Law<'_>, options: &Options, progress: &d
         Some(Err(error)) => (None, Some(error.to_string())),
         None => (None, None),
     };
-    // A proven largest error is the range that an exact interval of the mean square needs.
-    let range = sup.as_ref().map(SupNorm::with_rounding);
-    let request = Request { seed: options.seed.0, range, ..Request::default() };
-    let (certificate, residuals) = certify_relation(&fit.encoder, kernel, law, None, FRESH, request)?;
+    let request = Request { seed: options.seed.0, ..Request::default() };
+    let bound = sup.as_ref().map(SupNorm::with_rounding);
+    let (certificate, residuals) = certify_relation(&fit.encoder, kernel, law, None, FRESH, bound, request)?;
     Ok(KernelFit { fit, certificate, residuals, sup, sup_refused })
 }
 
@@ -79,10 +78,10 @@ fn fit_proven(
     let mut fit = spectral(kernel, law, None, options, progress)?;
     let Law::Cube { dim: dim @ 1..=2 } = law else { return Ok((fit, None)) };
     let Dimension::Target(Target::Sup(error)) = options.dimension else {
-        let found = certified(&fit.encoder, kernel, dim, None);
+        let found = largest_error(&fit.encoder, kernel, dim, None, UNASKED);
         return Ok((fit, Some(found)));
     };
-    let mut found = match certified(&fit.encoder, kernel, dim, Some(error)) {
+    let mut found = match largest_error(&fit.encoder, kernel, dim, Some(error), ASKED) {
         Ok(found) => found,
         Err(refusal) => return Ok((fit, Some(Err(refusal)))),
     };
@@ -95,7 +94,7 @@ fn fit_proven(
         }
         let options = Options { dimension: Dimension::Fixed(next), ..options.clone() };
         let wider = spectral(kernel, law, None, &options, progress)?;
-        found = certified(&wider.encoder, kernel, dim, Some(error))?;
+        found = largest_error(&wider.encoder, kernel, dim, Some(error), ASKED)?;
         let curve = std::mem::take(&mut fit.curve);
         fit = Fit { curve, ..wider };
         if let Some(choice) = fit.choices.iter_mut().find(|c| c.what == "dimension") {
@@ -106,10 +105,20 @@ fn fit_proven(
     Ok((fit, Some(Ok(found))))
 }
 
-/// The bracket of the largest error; where it straddles the goal, a tighter one.
-fn certified(model: &DualEncoder, kernel: &Kernel, dim: usize, goal: Option<f64>) -> Result<SupNorm> {
+/// The bracket of the largest error of a model on `[-1, 1]^dim` a side; where it straddles the goal, a tighter one. `seconds` of one
+/// core become counted work, each time.
+///
+/// # Errors
+/// As [`certify`](crate::certify::sup::certify) for the sup norm.
+pub fn largest_error(
+    model: &DualEncoder,
+    kernel: &Kernel,
+    dim: usize,
+    goal: Option<f64>,
+    seconds: f64,
+) -> Result<SupNorm> {
     let domain = Domain::cube(dim, -1.0, 1.0)?;
-    let budget = Budget::seconds(if goal.is_some() { ASKED } else { UNASKED });
+    let budget = Budget::seconds(seconds);
     let found = certify_sup(model, kernel, &domain, &budget)?;
     match goal {
         Some(error) if found.lower <= error => {

@@ -36,7 +36,7 @@ pub fn plan_table(table: &PairTable<'_>, name: &str, wish: &Wish, progress: &dyn
     let floors = complete.as_ref().map(|c| table_floors(&c.values, c.queries, c.keys, table.keys.is_none(), &dims));
     let floors = floors.transpose()?;
     let class = fit.encoder.class();
-    let scale = fit.held_out_rmse / fit.held_out_relative;
+    let scale = fit.held_out_scale;
     let one_hot = table.queries.is_one_hot() && table.keys.is_none_or(Features::is_one_hot);
     let (units, reason) = match fit.encoder.query().layers() {
         [_] => (None, "an embedding an id: there are no hidden units".to_string()),
