@@ -2,6 +2,7 @@
 
 mod store;
 
+pub(crate) use store::write_whole;
 pub use store::{Model, Record};
 
 use crate::error::{Error, Result};

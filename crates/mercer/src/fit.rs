@@ -9,6 +9,7 @@ mod closed;
 mod complete;
 mod dimension;
 mod features;
+pub mod gradient;
 mod grouped;
 mod hidden;
 mod ids;

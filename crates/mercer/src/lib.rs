@@ -42,6 +42,7 @@ mod encoder;
 mod error;
 pub mod evaluate;
 pub mod fit;
+mod gemm;
 pub mod index;
 mod linalg;
 mod parallel;

@@ -263,7 +263,7 @@ fn read_tower(tensors: &SafeTensors<'_>, side: &str, header: &TowerHeader) -> st
 }
 
 /// Writes `bytes` to `path` by way of a new file beside it: synced, then renamed.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),

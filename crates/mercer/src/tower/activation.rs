@@ -78,6 +78,26 @@ impl Activation {
             }
         }
     }
+
+    /// As [`Activation::value_and_slope`], in `f32`.
+    pub(crate) fn value_and_slope32(self, z: &mut [f32], value: &mut [f32]) {
+        value.copy_from_slice(z);
+        self.apply32(value);
+        match self {
+            Activation::Identity => z.fill(1.0),
+            Activation::Sine => cosine32(z),
+            Activation::Cosine => minus_sine32(z),
+            Activation::Relu => step32(z),
+            Activation::Gelu => gelu_slope32(z),
+            Activation::Tanh => hyperbolic_slope32(z),
+            Activation::Exp => exponential_slope32(z),
+            Activation::Power(0) => z.fill(0.0),
+            Activation::Power(p) => {
+                power32(z, p - 1);
+                z.iter_mut().for_each(|v| *v *= p as f32);
+            }
+        }
+    }
 }
 
 macro_rules! elementwise {
@@ -144,6 +164,21 @@ elementwise!(hyperbolic32, hyperbolic32_body, f32, |z| tanh32::<FMA>(z));
 elementwise!(gelu32, gelu32_body, f32, |z| 0.5
     * z
     * (1.0 + tanh32::<FMA>(GELU_SLOPE as f32 * (z + GELU_CUBE as f32 * z * z * z))));
+elementwise!(minus_sine32, minus_sine32_body, f32, |z| -sin32::<FMA>(z));
+elementwise!(step32, step32_body, f32, |z| if z > 0.0 { 1.0 } else { 0.0 });
+elementwise!(hyperbolic_slope32, hyperbolic_slope32_body, f32, |z| {
+    let t = tanh32::<FMA>(z);
+    1.0 - t * t
+});
+elementwise!(gelu_slope32, gelu_slope32_body, f32, |z| {
+    let t = tanh32::<FMA>(GELU_SLOPE as f32 * (z + GELU_CUBE as f32 * z * z * z));
+    0.5 * (1.0 + t) + 0.5 * z * (1.0 - t * t) * GELU_SLOPE as f32 * (1.0 + 3.0 * GELU_CUBE as f32 * z * z)
+});
+elementwise!(exponential_slope32, exponential_slope32_body, f32, |z| if z.abs() <= 87.0 {
+    exp32::<FMA>(z)
+} else {
+    0.0
+});
 
 #[cfg(test)]
 mod tests {
@@ -187,6 +222,20 @@ mod tests {
             activation.apply32(&mut single);
             for (a, b) in double.iter().zip(&single) {
                 assert!((a - f64::from(*b)).abs() < 2e-6 * a.abs().max(1.0), "{activation:?}: {a} against {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn slopes_in_single_precision_agree_with_double() {
+        for activation in ALL {
+            let mut double: Vec<f64> = (-400..400).map(|i| f64::from(i) * 0.0123 + 0.001).collect();
+            let mut single: Vec<f32> = double.iter().map(|&z| z as f32).collect();
+            let (mut value, mut value32) = (vec![0.0; 800], vec![0.0; 800]);
+            activation.value_and_slope(&mut double, &mut value);
+            activation.value_and_slope32(&mut single, &mut value32);
+            for (a, b) in double.iter().zip(&single).chain(value.iter().zip(&value32)) {
+                assert!((a - f64::from(*b)).abs() < 3e-6 * a.abs().max(1.0), "{activation:?}: {a} against {b}");
             }
         }
     }

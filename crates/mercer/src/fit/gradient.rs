@@ -1,0 +1,8 @@
+//! Training by gradients: for what has no closed form, and to go on from one.
+
+#[allow(dead_code)] // the trainer's tools
+pub(crate) mod adam;
+#[allow(dead_code)]
+pub(crate) mod net;
+#[allow(dead_code)]
+pub(crate) mod softmax;

@@ -1,0 +1,69 @@
+//! Tiles of plain code, compiled for the widest registers at hand that the other file does not serve.
+
+use crate::gemm::{End, LANES, Part, Start, filled};
+use crate::wide::wide;
+
+/// Rows of a tile: four rows of 16 sums fill half of 16 registers of 8 numbers.
+const ROWS: usize = 4;
+
+/// All rows of one panel's columns.
+pub(super) fn panel(part: &Part<'_>, out: &mut [f32]) {
+    for column in (0..part.width()).step_by(LANES) {
+        let mut row = 0;
+        while row + ROWS <= part.n {
+            tile4(part, row, column, out);
+            row += ROWS;
+        }
+        (row..part.n).for_each(|row| tile1(part, row, column, out));
+    }
+}
+
+/// `R` rows from `row` on, 16 columns from the panel's `column` on.
+#[inline(always)]
+fn tile<const R: usize, const FMA: bool>(part: &Part<'_>, row: usize, column: usize, out: &mut [f32]) {
+    let stride = filled(part.width());
+    let width = LANES.min(part.width() - column);
+    let at = |r: usize| (row + r) * part.columns + part.first + column;
+    let mut sums = [[0.0f32; LANES]; R];
+    for r in 0..R {
+        match part.start {
+            Start::Zero => {}
+            Start::Bias(bias) => sums[r][..width].copy_from_slice(&bias[part.first + column..][..width]),
+            Start::Sum => sums[r][..width].copy_from_slice(&out[at(r)..at(r) + width]),
+        }
+    }
+    for k in 0..part.inner {
+        let right = &part.panel[k * stride + column..][..LANES];
+        for r in 0..R {
+            let left = part.a.data[(row + r) * part.a.row + k * part.a.step];
+            for j in 0..LANES {
+                sums[r][j] = if FMA { left.mul_add(right[j], sums[r][j]) } else { left * right[j] + sums[r][j] };
+            }
+        }
+    }
+    for r in 0..R {
+        let range = at(r)..at(r) + width;
+        let sums = &mut sums[r][..width];
+        match part.end {
+            End::Keep => {}
+            End::Relu => sums.iter_mut().for_each(|v| *v = if *v < 0.0 { 0.0 } else { *v }),
+            End::Where(same) => sums.iter_mut().zip(&same[range.clone()]).for_each(|(v, s)| {
+                *v = if *s > 0.0 { *v } else { 0.0 };
+            }),
+            End::Times(same) => sums.iter_mut().zip(&same[range.clone()]).for_each(|(v, s)| *v *= s),
+        }
+        out[range].copy_from_slice(sums);
+    }
+}
+
+#[inline(always)]
+fn tile4_body<const FMA: bool>(part: &Part<'_>, row: usize, column: usize, out: &mut [f32]) {
+    tile::<ROWS, FMA>(part, row, column, out);
+}
+wide!(fn tile4(part: &Part<'_>, row: usize, column: usize, out: &mut [f32]) = tile4_body);
+
+#[inline(always)]
+fn tile1_body<const FMA: bool>(part: &Part<'_>, row: usize, column: usize, out: &mut [f32]) {
+    tile::<1, FMA>(part, row, column, out);
+}
+wide!(fn tile1(part: &Part<'_>, row: usize, column: usize, out: &mut [f32]) = tile1_body);
