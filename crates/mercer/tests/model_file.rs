@@ -66,7 +66,7 @@ fn models() -> Vec<Model> {
                 1,
             )
             .unwrap()
-            .with_link(Link::Logistic),
+            .with_link(Link::LOGISTIC),
         ),
         Model {
             encoder: DualEncoder::new(tower(&[3, 1], &[Activation::Tanh], &mut stream), None, Form::Identity, 1)
