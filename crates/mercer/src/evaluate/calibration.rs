@@ -25,6 +25,8 @@ use crate::stats::rate_interval;
 const MOST_BINS: usize = 100;
 /// Probabilities are taken to be at least this far from 0 and 1 in logarithms: closer to 1 none is rounded.
 const NEAREST: f64 = 0.5 * f64::EPSILON;
+/// Errors that rounding alone may part: they count as equal.
+const ROUNDING: f64 = 1e-12;
 
 /// Settings of [`Calibration`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -170,7 +172,7 @@ impl Calibration {
         options.check(sorted.len())?;
         let count = options.bins.unwrap_or_else(|| default_bins(sorted.len()));
         let ends = sorted.bin_ends(count);
-        let error = |differences: &[f64]| differences.iter().map(|d| d.abs()).sum::<f64>();
+        let error = |differences: &[f64]| differences.iter().map(|d| d.abs()).sum::<f64>().min(1.0);
         let differences = sorted.differences(&ends, |i| sorted.label[i]);
         let ece = error(&differences);
         let mut null: Vec<f64> = (0..options.simulations)
@@ -181,7 +183,7 @@ impl Calibration {
             })
             .collect();
         null.sort_by(f64::total_cmp);
-        let as_large = null.len() - null.partition_point(|own| *own < ece);
+        let as_large = null.len() - null.partition_point(|own| *own < ece - ROUNDING);
         let p_value = (as_large + 1) as f64 / (null.len() + 1) as f64;
         let rank = (options.confidence * (null.len() + 1) as f64 - 1e-9).ceil() as usize;
         let quantile = null[rank.clamp(1, null.len()) - 1];

@@ -34,7 +34,9 @@ impl Terms<'_> {
             (0..n).map(|i| (self.weight[i] / largest * (self.predicted[i] - self.label[i])).powi(2)).collect();
         // Each side of the interval takes half of what it is given.
         let upper = mean_interval(&squares, n, 2.0 * delta).map_or(1.0, |(_, high)| high);
-        (largest, n as f64 * upper * largest * largest)
+        // A label's variance is at most 1/4, whatever is predicted: better where few weights dominate.
+        let most: f64 = self.weight.iter().map(|w| 0.25 * w * w).sum();
+        (largest, (n as f64 * upper * largest * largest).min(most))
     }
 }
 
