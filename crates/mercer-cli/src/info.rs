@@ -24,13 +24,17 @@ pub(crate) fn run(arguments: &InfoArgs, console: &mut Console<'_>) -> Result<Exi
     let model = Model::load(&arguments.model)?;
     let (encoder, record) = (&model.encoder, &model.record);
     let schema = Schema::from_json(&record.schema.to_string()).ok();
-    let link = if encoder.link() == Link::Logistic { "logistic" } else { "identity" };
+    let link = if encoder.link().is_logistic() { "logistic" } else { "identity" };
+    let [scale, offset] = match encoder.link() {
+        Link::Logistic { scale, offset, .. } => [json!(scale), json!(offset)],
+        _ => [Value::Null, Value::Null],
+    };
     let mut lines = vec![
         ("relation", record.relation.clone()),
         ("class", encoder.class().to_string()),
         ("dimension", encoder.dim().to_string()),
         ("components", encoder.components().to_string()),
-        ("link", link.to_string()),
+        ("link", encoder.link().to_string()),
         ("query tower", tower(encoder.query())),
     ];
     if !encoder.is_shared() {
@@ -72,6 +76,8 @@ pub(crate) fn run(arguments: &InfoArgs, console: &mut Console<'_>) -> Result<Exi
         "dim": encoder.dim(),
         "components": encoder.components(),
         "link": link,
+        "link_scale": scale,
+        "link_offset": offset,
         "parameters": encoder.parameters(),
         "query_tower": layers(encoder.query()),
         "key_tower": if encoder.is_shared() { Value::Null } else { json!(layers(encoder.key())) },

@@ -42,22 +42,70 @@ pub enum Form {
 }
 
 /// The function between the inner product and the relation's value.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+///
+/// An affine map of values needs no link of its own: it is an inner product again, with one coordinate more.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub enum Link {
     /// The inner product is the value.
     #[default]
     Identity,
-    /// `1 / (1 + exp(-s))`: the inner product is the log-odds of a 0/1 relation.
-    Logistic,
+    /// `1 / (1 + exp(-(scale s + offset)))`: the inner product is, up to an increasing affine map, the log-odds of a 0/1
+    /// relation. Made by [`Link::LOGISTIC`] and [`Link::logistic`].
+    #[non_exhaustive]
+    Logistic {
+        /// Log-odds per unit of the inner product; positive, so that values rank as inner products do.
+        scale: f64,
+        /// Log-odds at inner product 0.
+        offset: f64,
+    },
 }
 
 impl Link {
-    /// The value for the inner product `s`.
+    /// `1 / (1 + exp(-s))`: the inner product is the log-odds.
+    pub const LOGISTIC: Link = Link::Logistic { scale: 1.0, offset: 0.0 };
+
+    /// `1 / (1 + exp(-(scale s + offset)))`.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Parameter`] unless `scale` is positive and both are finite.
+    ///
+    /// ```
+    /// use mercer::Link;
+    /// assert_eq!(Link::logistic(1.0, 0.0)?, Link::LOGISTIC);
+    /// assert_eq!(Link::logistic(2.0, -6.0)?.apply(3.0), 0.5);
+    /// # Ok::<(), mercer::Error>(())
+    /// ```
+    pub fn logistic(scale: f64, offset: f64) -> Result<Link> {
+        if !(scale > 0.0 && scale.is_finite()) {
+            return Err(Error::parameter("scale of a logistic link", "a positive number", scale));
+        }
+        if !offset.is_finite() {
+            return Err(Error::parameter("offset of a logistic link", "a finite number", offset));
+        }
+        Ok(Link::Logistic { scale, offset })
+    }
+
+    /// Whether values are probabilities: [`Link::Logistic`] with any scale and offset.
+    pub fn is_logistic(self) -> bool {
+        matches!(self, Link::Logistic { .. })
+    }
+
+    /// The value for the inner product `s`. Increasing; where values saturate at 0 or 1, only inner products still rank.
     pub fn apply(self, s: f64) -> f64 {
         match self {
             Link::Identity => s,
-            Link::Logistic => 1.0 / (1.0 + (-s).exp()),
+            Link::Logistic { scale, offset } => 1.0 / (1.0 + (-(scale * s + offset)).exp()),
+        }
+    }
+}
+
+impl std::fmt::Display for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            Link::Identity => f.write_str("identity"),
+            Link::LOGISTIC => f.write_str("logistic"),
+            Link::Logistic { scale, offset } => write!(f, "logistic, scale {scale:.4}, offset {offset:.4}"),
         }
     }
 }

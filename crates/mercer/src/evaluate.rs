@@ -1,7 +1,9 @@
 //! Errors of a model on pairs with known values.
 
+mod calibration;
 mod ranking;
 
+pub use calibration::{Calibration, CalibrationBin, CalibrationOptions};
 pub use ranking::Ranking;
 
 use rayon::prelude::*;

@@ -5,6 +5,7 @@
 
 mod als;
 mod block;
+mod calibrate;
 mod closed;
 mod complete;
 mod dimension;
@@ -21,6 +22,7 @@ mod spectral;
 
 pub use crate::relation::Law;
 pub use als::factorise;
+pub use calibrate::{BaseRate, Calibrated, calibrate};
 pub use complete::{Complete, complete};
 pub(crate) use dimension::{by_dimension, choose, root_mean_square};
 pub use observed::{Table, observed};

@@ -66,7 +66,12 @@ fn models() -> Vec<Model> {
                 1,
             )
             .unwrap()
-            .with_link(Link::Logistic),
+            .with_link(Link::LOGISTIC),
+        ),
+        model(
+            DualEncoder::new(small(&mut stream), None, Form::Identity, 1)
+                .unwrap()
+                .with_link(Link::logistic(1.0 / 3.0, -5e-7).unwrap()),
         ),
         Model {
             encoder: DualEncoder::new(tower(&[3, 1], &[Activation::Tanh], &mut stream), None, Form::Identity, 1)
@@ -196,6 +201,12 @@ fn what_this_program_cannot_read_is_refused_with_what_to_do() {
     assert!(refused(&path).contains("update mercer"));
     fs::write(&path, with_header(model, r#"\"scale\":1.0"#, r#"\"scale\":2.0"#)).unwrap();
     assert!(refused(&path).contains("update mercer"));
+    // Scale and offset belong to the logistic link, and must make sense there.
+    let logistic = &models()[2];
+    fs::write(&path, with_header(logistic, r#"\"scale\":1.0"#, r#"\"scale\":0.0"#)).unwrap();
+    assert!(refused(&path).contains("scale of a logistic link"));
+    fs::write(&path, with_header(logistic, r#"\"scale\":1.0"#, r#"\"scale\":2.0"#)).unwrap();
+    assert_eq!(Model::load(&path).unwrap().encoder.link(), Link::logistic(2.0, 0.0).unwrap());
     fs::write(&path, with_header(model, "form.signs", "form.sings")).unwrap();
     assert!(refused(&path).contains("form.signs"));
     // Another program's file, and no safetensors file at all.

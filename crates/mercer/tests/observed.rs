@@ -423,7 +423,7 @@ fn the_logistic_fit_separates_a_tree() {
     let listed = pairs(&list, |_, _| 1.0);
     let table = Complete { queries: &ids, keys: None, pairs: &listed, absent: 0.0, fitted: [&[], &[]] };
     let fit = complete(table, &options(10), &Silent).unwrap();
-    assert_eq!((fit.encoder.class(), fit.encoder.link()), (Class::Asymmetric, Link::Logistic), "{:?}", fit.choices);
+    assert_eq!((fit.encoder.class(), fit.encoder.link()), (Class::Asymmetric, Link::LOGISTIC), "{:?}", fit.choices);
     let ranking = |fit: &Fit| Ranking::new(&fit.encoder, &ids, None, &listed).unwrap().unwrap();
     let own = ranking(&fit);
     let linear = ranking(&complete(table, &closed(10), &Silent).unwrap());

@@ -246,7 +246,7 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let mut stream = Seed(seed).stream("model");
-        let link = if logistic { Link::Logistic } else { Link::Identity };
+        let link = if logistic { Link::LOGISTIC } else { Link::Identity };
         let model = model(3, dim, components, kind, &mut stream).with_link(link);
         let (x, y) = (rows(7, 3, &mut stream), rows(5, 3, &mut stream));
         let (q, k) = (model.embed_queries(&x.rows()).unwrap(), model.embed_keys(&y.rows()).unwrap());
@@ -285,12 +285,12 @@ proptest! {
     #[test]
     fn truncation_keeps_leading_coordinates(dim in 1..6usize, components in 1..4usize, kind in 0..3usize, seed in any::<u64>()) {
         let mut stream = Seed(seed).stream("model");
-        let model = model(3, dim, components, kind, &mut stream).with_link(Link::Logistic);
+        let model = model(3, dim, components, kind, &mut stream).with_link(Link::LOGISTIC);
         let x = rows(4, 3, &mut stream);
         prop_assert!(model.truncate(0).is_err() && model.truncate(dim + 1).is_err());
         for k in 1..=dim {
             let cut = model.truncate(k).unwrap();
-            prop_assert_eq!((cut.dim(), cut.components(), cut.class(), cut.link()), (k, components, model.class(), Link::Logistic));
+            prop_assert_eq!((cut.dim(), cut.components(), cut.class(), cut.link()), (k, components, model.class(), Link::LOGISTIC));
             for (long, short) in [
                 (model.embed_queries(&x.rows()).unwrap(), cut.embed_queries(&x.rows()).unwrap()),
                 (model.embed_keys(&x.rows()).unwrap(), cut.embed_keys(&x.rows()).unwrap()),

@@ -480,7 +480,7 @@ fn what_has_no_certificate_is_refused_with_the_reason() {
         &budget,
         "unit norm",
     );
-    refused(&plain.clone().with_link(Link::Logistic), &kernel, &square(1), &budget, "logistic");
+    refused(&plain.clone().with_link(Link::LOGISTIC), &kernel, &square(1), &budget, "logistic");
     refused(&plain, &kernel, &square(2), &budget, "1 axes");
     refused(&plain, &Two, &square(1), &budget, "components");
     refused(&model(tower(5, &mut stream)), &kernel, &square(5), &budget, "at most 4 axes");

@@ -1,6 +1,7 @@
 //! The model file: one safetensors file whose header holds the configuration as JSON under the key `mercer`.
 //!
-//! Format version 1. Tensors: `query.N.weight` `(inputs, outputs)` and `query.N.bias`, likewise `key.N.*` where the key tower is its
+//! Format version 1. `output` is the link with its `scale` and `offset`; programs that know only a plain link refuse others.
+//! Tensors: `query.N.weight` `(inputs, outputs)` and `query.N.bias`, likewise `key.N.*` where the key tower is its
 //! own, `form.signs`, and `known.query`, `known.key`: sorted 64-bit fingerprints of the items that were fitted. The schema
 //! of the inputs belongs to whoever read the tables; it is stored here without being understood.
 
@@ -94,6 +95,23 @@ enum LinkName {
     Logistic,
 }
 
+impl Output {
+    fn of(link: Link) -> Self {
+        match link {
+            Link::Identity => Output { link: LinkName::Identity, scale: 1.0, offset: 0.0 },
+            Link::Logistic { scale, offset } => Output { link: LinkName::Logistic, scale, offset },
+        }
+    }
+
+    fn link(&self) -> std::result::Result<Link, String> {
+        match self.link {
+            LinkName::Logistic => Link::logistic(self.scale, self.offset).map_err(|e| e.to_string()),
+            LinkName::Identity if self.scale == 1.0 && self.offset == 0.0 => Ok(Link::Identity),
+            LinkName::Identity => Err("the model uses an output that this program does not know; update mercer".into()),
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct TowerHeader {
     scaling: RowScaling,
@@ -145,11 +163,7 @@ impl Model {
             program: format!("mercer {}", env!("CARGO_PKG_VERSION")),
             components: encoder.components(),
             form: if matches!(encoder.form(), Form::Identity) { FormName::Identity } else { FormName::Signs },
-            output: Output {
-                link: if encoder.link() == Link::Identity { LinkName::Identity } else { LinkName::Logistic },
-                scale: 1.0,
-                offset: 0.0,
-            },
+            output: Output::of(encoder.link()),
             metric: "inner_product".into(),
             query: TowerHeader::of(encoder.query()),
             key: (!encoder.is_shared()).then(|| TowerHeader::of(encoder.key())),
@@ -210,9 +224,10 @@ impl Model {
         }
         let header: Header =
             serde_json::from_value(version).map_err(|e| format!("the model's header is incomplete ({e})"))?;
-        if header.metric != "inner_product" || header.output.scale != 1.0 || header.output.offset != 0.0 {
-            return Err("the model uses an output or metric that this program does not know; update mercer".into());
+        if header.metric != "inner_product" {
+            return Err("the model uses a metric that this program does not know; update mercer".into());
         }
+        let link = header.output.link()?;
         let query = read_tower(&tensors, "query", &header.query)?;
         let key = header.key.as_ref().map(|h| read_tower(&tensors, "key", h)).transpose()?;
         let form = match header.form {
@@ -220,10 +235,6 @@ impl Model {
             FormName::Signs => Form::Signs(floats(&tensors, "form.signs")?.1),
         };
         let encoder = DualEncoder::new(query, key, form, header.components).map_err(|e| e.to_string())?;
-        let link = match header.output.link {
-            LinkName::Identity => Link::Identity,
-            LinkName::Logistic => Link::Logistic,
-        };
         let known = [known(&tensors, "known.query")?, known(&tensors, "known.key")?];
         Ok(Model { encoder: encoder.with_link(link), record: header.record, known })
     }

@@ -263,7 +263,7 @@ fn fit_ids(table: &Loaded<'_>, cells: &Cells, options: &Options, progress: &dyn 
         held_out_pairs: format!("all {n} x {m} pairs, fitted ones: an id table has no features for new items"),
         choices,
     };
-    if link == Link::Logistic {
+    if link.is_logistic() {
         progress.stage("logistic");
         let limit = match options.dimension {
             Dimension::Target(Target::Absolute(error)) => Some(error),
@@ -320,7 +320,7 @@ fn fit_log_odds(
     let positives: Vec<(u32, u32)> = cells.0.keys().copied().collect();
     let start = (&left.leading_columns(dim), &right.leading_columns(dim));
     let odds = logistic::fit(&positives, start, steps, progress);
-    fit.encoder = ids::asymmetric(&odds.p, &odds.q)?.with_link(Link::Logistic);
+    fit.encoder = ids::asymmetric(&odds.p, &odds.q)?.with_link(Link::LOGISTIC);
     fit.steps = odds.steps;
     fit.outcome = if odds.converged { Outcome::Converged } else { Outcome::StepLimit };
     fit.held_out_rmse = all_cells(&fit.encoder, table, cells)?;
@@ -357,10 +357,10 @@ fn choose_link(options: &Options, binary: bool, cells: usize, choices: &mut Vec<
                 "a method for these values (logistic needs values 1, --absent 0, and an asymmetric id table)";
             return Err(Error::parameter("method", expected, "logistic"));
         }
-        Method::Logistic => (Link::Logistic, "logistic", "as asked".to_string()),
+        Method::Logistic => (Link::LOGISTIC, "logistic", "as asked".to_string()),
         Method::ClosedForm => (Link::Identity, "closed form", "as asked".into()),
         Method::Auto if binary && cells <= LOGISTIC_CELLS => (
-            Link::Logistic,
+            Link::LOGISTIC,
             "logistic, from the closed form",
             "values are 0 and 1: log-odds need fewer dimensions".into(),
         ),

@@ -1,6 +1,6 @@
 //! Plans for tables of pairs.
 
-use crate::encoder::{Class, Link};
+use crate::encoder::Class;
 use crate::error::Result;
 use crate::fit::{Dimension, Effort, Options, Progress, Silent, Target};
 use crate::pipeline::{PairTable, TableFit, fit_table};
@@ -127,7 +127,7 @@ fn assumptions(table: &PairTable<'_>, done: &TableFit, floors: Option<&Floors>, 
                 .into(),
         ),
     }
-    if done.fit.encoder.link() == Link::Logistic {
+    if done.fit.encoder.link().is_logistic() {
         words.push(
             "floors and errors by dimension are those of plain inner products (the decomposition); the recommended \
              model's values are log-odds behind a logistic link, which may lie below them"
