@@ -1,0 +1,246 @@
+//! The whole job on clicks: positives only, every other pair unknown.
+
+use crate::encoder::{Class, DualEncoder};
+use crate::error::{Error, Result};
+use crate::evaluate::{Judged, Placements, RankingMetrics, Scores, popularity};
+use crate::fit::gradient::{self, Examples, Loss, Problem, Sampling, Shape, Start};
+use crate::fit::{Choice, Complete, Dimension, Effort, Method, Options, Progress, Silent, Table, complete, implicit};
+use crate::pipeline::relations::{
+    Evidence, Figure, HoldOut, Path, RankingRow, RelationFit, RelationTable, Training, dimension, positions,
+};
+use crate::pipeline::{PairTable, Population, known_items};
+use crate::relation::{Pairs, Split, SplitRule};
+use crate::rows::{Features, ItemSource};
+use crate::seed::Seed;
+
+/// Shares of the pairs that choose and that report where nobody says.
+const HELD_OUT: SplitRule = SplitRule::Random { valid: 0.05, test: 0.1 };
+/// Dimension of towers on features that nobody named.
+const DIMENSION: (usize, &str) = (64, "the default of towers on features; --dim gives another");
+
+/// Clicks by what they are used for.
+struct Parts {
+    train: Pairs,
+    valid: Pairs,
+    test: Pairs,
+    /// The user's own negatives of the training pairs.
+    negatives: Option<Vec<Vec<u32>>>,
+    choice: Choice,
+}
+
+/// Learns clicks: pairs that are positives, whose values are their strengths.
+///
+/// Ids are fitted by [`implicit`] alternating least squares, items with features by the sampled softmax. The report is a full
+/// ranking: every test pair against all keys that are not known to be related, beside random order, popularity and a truncated
+/// singular value decomposition of the training pairs.
+///
+/// # Errors
+/// If there are too few positives, an option is out of range, or a ranking needs more memory than allowed.
+pub fn fit_clicks(
+    table: &RelationTable<'_>,
+    options: &Options,
+    training: &Training<'_>,
+    progress: &dyn Progress,
+) -> Result<RelationFit> {
+    table.check()?;
+    let parts = Parts::new(table, options.seed, training)?;
+    let by_gradient = match (training.path, table.is_ids()) {
+        (Path::ClosedForm, false) => {
+            let expected = "gradient: alternating least squares is for ids without features";
+            return Err(Error::parameter("method", expected, "closed form"));
+        }
+        (path, ids) => path == Path::Gradient || !ids || training.loss.is_some(),
+    };
+    let mut fit = if by_gradient {
+        gradient_fit(table, &parts, options, training, progress)?
+    } else {
+        closed_fit(table, &parts, options, training, progress)?
+    };
+    fit.choices.insert(0, parts.choice.clone());
+    fit.evidence = evidence(table, &parts, &fit, training, progress)?;
+    Ok(fit)
+}
+
+impl Parts {
+    fn new(table: &RelationTable<'_>, seed: Seed, training: &Training<'_>) -> Result<Parts> {
+        let drawn = |rule: SplitRule| rule.split(table.pairs, table.times, table.keys.is_none(), seed);
+        let (split, value) = match (training.hold_out, table.split) {
+            (HoldOut::Nothing, _) => (vec![Split::Train; table.pairs.len()], "nothing".to_string()),
+            (HoldOut::Rule(rule), _) => (drawn(rule)?, rule.to_string()),
+            (HoldOut::Auto, Some(split)) => (split.to_vec(), "split column".to_string()),
+            (HoldOut::Auto, None) => (drawn(HELD_OUT)?, HELD_OUT.to_string()),
+        };
+        let [train, valid, test] = [Split::Train, Split::Valid, Split::Test].map(|wanted| table.part(&split, wanted));
+        if train.is_empty() {
+            return Err(Error::data("no pair is in the training split", "check the split column: train, valid or test"));
+        }
+        let reason = match training.hold_out {
+            HoldOut::Nothing => format!("all {} pairs are fitted, and the report is on them: reconstruction", train.len()),
+            _ => format!("{} fitted, {} to choose, {} to report", train.len(), valid.len(), test.len()),
+        };
+        let negatives = table
+            .negatives
+            .map(|own| positions(&split, Split::Train).into_iter().map(|p| own[p].clone()).collect());
+        Ok(Parts { train, valid, test, negatives, choice: Choice::new("hold-out", value, reason) })
+    }
+}
+
+/// Alternating least squares on ids.
+fn closed_fit(
+    table: &RelationTable<'_>,
+    parts: &Parts,
+    options: &Options,
+    training: &Training<'_>,
+    progress: &dyn Progress,
+) -> Result<RelationFit> {
+    let keys = table.keys.map(|k| k as &dyn ItemSource);
+    let problem = Table { queries: table.queries, keys, train: &parts.train, valid: &parts.valid };
+    let done = implicit(problem, options, &training.implicit, progress)?;
+    Ok(RelationFit {
+        encoder: done.encoder,
+        outcome: done.outcome,
+        steps: done.steps,
+        held_out: done.held_out.map(|value| Figure {
+            name: "NDCG@10".into(),
+            value,
+            on: format!("{} held-out pairs", parts.valid.len()),
+        }),
+        choices: done.choices,
+        history: Vec::new(),
+        masked: 0,
+        evidence: None,
+        known: known(table, &[&parts.train, &parts.valid]),
+    })
+}
+
+/// Softmax by gradients.
+fn gradient_fit(
+    table: &RelationTable<'_>,
+    parts: &Parts,
+    options: &Options,
+    training: &Training<'_>,
+    progress: &dyn Progress,
+) -> Result<RelationFit> {
+    if parts.valid.is_empty() {
+        let remedy = "hold some out: training by gradients stops when held-out pairs no longer gain";
+        return Err(Error::data("no pair is held out to stop training", remedy));
+    }
+    let (dim, choice) = dimension(options, DIMENSION)?;
+    let class = options.class.unwrap_or(Class::Asymmetric);
+    let hidden = training.hidden(options, table.is_ids());
+    let loss = training.loss.unwrap_or(Loss::SampledSoftmax(Sampling::default()));
+    let keys = table.keys.map(|k| k as &dyn ItemSource);
+    let problem = Problem {
+        negatives: parts.negatives.as_deref(),
+        known: Some(&parts.valid),
+        ..Problem::new(table.queries, keys, Examples::Pairs(&parts.train), Examples::Pairs(&parts.valid))
+    };
+    progress.stage("training");
+    let start = Start::Random(Shape { class, dim, hidden, ..Shape::default() });
+    let done = gradient::train(&problem, &start, &training.gradient(loss, options), &training.session)?;
+    let mut choices = vec![choice];
+    choices.extend(done.choices);
+    Ok(RelationFit {
+        encoder: done.encoder,
+        outcome: done.outcome,
+        steps: done.steps,
+        held_out: Some(Figure {
+            name: "mean reciprocal rank".into(),
+            value: done.held_out.metric,
+            on: format!("{} held-out pairs", parts.valid.len()),
+        }),
+        choices,
+        history: done.history,
+        masked: done.masked,
+        evidence: None,
+        known: known(table, &[&parts.train]),
+    })
+}
+
+fn known(table: &RelationTable<'_>, parts: &[&Pairs]) -> [Vec<usize>; 2] {
+    let whole =
+        PairTable { queries: table.queries, keys: table.keys, pairs: table.pairs, split: None, absent: None };
+    known_items(&whole, parts)
+}
+
+/// Full rankings of the test pairs (or of all pairs where none is held out) by the model and by what it is compared with.
+fn evidence(
+    table: &RelationTable<'_>,
+    parts: &Parts,
+    fit: &RelationFit,
+    training: &Training<'_>,
+    progress: &dyn Progress,
+) -> Result<Option<Evidence>> {
+    let reconstruction = training.hold_out == HoldOut::Nothing;
+    let seen = parts.train.concat(&parts.valid);
+    let (ranked, known) = if reconstruction { (&parts.train, None) } else { (&parts.test, Some(&seen)) };
+    let judged = Judged::new(table.queries.len(), table.keys.map(Features::len), ranked, known)?;
+    if judged.pairs() == 0 {
+        return Ok(None);
+    }
+    progress.stage("ranking");
+    let mut rows = Vec::new();
+    let mut add = |system: &str, metrics: Option<RankingMetrics>| {
+        rows.extend(metrics.map(|metrics| RankingRow { system: system.into(), metrics }));
+    };
+    let place = |scores: Scores<'_>| Placements::new(scores, &judged, training.max_memory);
+    let scores = Scores::Model { model: &fit.encoder, queries: table.queries, keys: table.keys };
+    let own = place(scores)?;
+    add("model", own.metrics(&training.at)?);
+    let is_known = |side: usize, i: u32| fit.known[side].binary_search(&(i as usize)).is_ok();
+    let of = |x: u32, y: u32| Population::of(is_known(0, x), is_known(1, y));
+    let everyone = [Population::KnownItems, Population::OneNewItem, Population::TwoNewItems];
+    let parts_of = everyone.map(|wanted| Ok((wanted, own.metrics_of(&training.at, |x, y| of(x, y) == wanted)?)));
+    let parts_of: Vec<(Population, Option<RankingMetrics>)> = parts_of.into_iter().collect::<Result<_>>()?;
+    if parts_of.iter().filter(|p| p.1.is_some()).count() > 1 {
+        for (population, metrics) in parts_of {
+            let name = match population {
+                Population::KnownItems => "model: known items",
+                Population::OneNewItem => "model: one new item",
+                Population::TwoNewItems => "model: two new items",
+            };
+            add(name, metrics);
+        }
+    }
+    add("random", place(Scores::Equal)?.metrics(&training.at)?);
+    let counts = popularity(&parts.train, table.key_count());
+    add("popularity", place(Scores::Keys(&counts))?.metrics(&training.at)?);
+    let decomposed = decomposition(table, &parts.train, fit.encoder.dim())?;
+    let (ids, key_ids) = one_hot(table);
+    let svd = Scores::Model { model: &decomposed, queries: &ids, keys: key_ids.as_ref() };
+    add("truncated SVD", place(svd)?.metrics(&training.at)?);
+    let protocol = match reconstruction {
+        true => "every pair against all keys that are not related to its query".to_string(),
+        false => format!(
+            "{} test pairs against all keys that are not known to be related to their query",
+            judged.pairs()
+        ),
+    };
+    Ok(Some(Evidence::Ranking { protocol, rows }))
+}
+
+fn one_hot(table: &RelationTable<'_>) -> (Features, Option<Features>) {
+    (Features::one_hot(table.queries.len()), table.keys.map(|k| Features::one_hot(k.len())))
+}
+
+/// The truncated singular value decomposition of the training pairs, all others counting as 0.
+fn decomposition(table: &RelationTable<'_>, train: &Pairs, dim: usize) -> Result<DualEncoder> {
+    let (queries, keys) = one_hot(table);
+    let all = [(0..queries.len()).collect::<Vec<_>>(), (0..table.key_count()).collect()];
+    let problem = Complete {
+        queries: &queries,
+        keys: keys.as_ref().map(|k| k as &dyn ItemSource),
+        pairs: train,
+        absent: 0.0,
+        fitted: [&all[0], &all[1]],
+    };
+    let dim = dim.min(queries.len()).min(table.key_count());
+    let options = Options {
+        class: Some(Class::Asymmetric),
+        dimension: Dimension::Fixed(dim),
+        method: Method::ClosedForm,
+        effort: Effort::Converge,
+        ..Options::default()
+    };
+    Ok(complete(problem, &options, &Silent)?.encoder)
+}
