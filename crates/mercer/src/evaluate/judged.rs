@@ -105,6 +105,11 @@ impl Judged {
         }
     }
 
+    /// Numbers of query items and of keys.
+    pub fn sides(&self) -> (usize, usize) {
+        (self.query_items, self.keys)
+    }
+
     /// Queries with at least one pair to be ranked.
     pub fn queries(&self) -> usize {
         self.query.len()
