@@ -162,7 +162,13 @@ pub(crate) struct PredictArgs {
 #[command(after_help = "\
 Examples:
   mercer evaluate model.safetensors test.csv
-  mercer evaluate model.safetensors pairs.parquet --items items.parquet --only test --json")]
+  mercer evaluate model.safetensors pairs.parquet --items items.parquet --only test --json
+  mercer evaluate model.safetensors clicks.csv --only test --ranking --at 10,100
+  mercer evaluate model.safetensors test.csv --train train.csv --ranking --max-memory 1GiB
+
+--ranking ranks the pairs with a positive value, which is their gain in NDCG, among all keys: those of the item table or of the ids that the model knows, else those of PAIRS. Known pairs that are not ranked themselves (with --only, the table's other pairs; those of --train) are no candidates, nor is an item of one set for itself. Metrics stand beside those of random scores, popularity and a truncated singular value decomposition of the training pairs at the model's dimension. Of equal scores every order counts alike. Intervals take queries as independent, not pairs.
+
+Exit code 3: the error is above --error.")]
 pub(crate) struct EvaluateArgs {
     /// Model file
     pub(crate) model: PathBuf,
@@ -182,6 +188,18 @@ pub(crate) struct EvaluateArgs {
     /// Exit with code 3 if the error is above this: .05 (RMS), 5% (relative RMS), q95:.05 (of 95 % of the pairs), sup:.05 (largest)
     #[arg(long, value_name = "E")]
     pub(crate) error: Option<String>,
+    /// Rank the related keys of each query among all keys, beside baselines
+    #[arg(long)]
+    pub(crate) ranking: bool,
+    /// Numbers of first places for NDCG, recall, precision and hits
+    #[arg(long, value_name = "K,..", value_delimiter = ',', requires = "ranking", default_value = "1,10,100")]
+    pub(crate) at: Vec<usize>,
+    /// Table of the training's pairs: no candidates where they are not ranked; popularity and decomposition are made of them
+    #[arg(long, value_name = "PAIRS", requires = "ranking")]
+    pub(crate) train: Option<PathBuf>,
+    /// Memory that the whole command may use, such as 512MiB or 2GB; the need is stated before the ranking starts
+    #[arg(long, value_name = "SIZE", requires = "ranking")]
+    pub(crate) max_memory: Option<String>,
     /// Threads [default: all cores]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,

@@ -7,6 +7,7 @@ mod certificate;
 mod certify;
 mod console;
 mod describe;
+mod evaluate;
 mod failure;
 mod fit;
 mod info;
@@ -82,7 +83,7 @@ pub fn run_on(
         Verb::Fit(own) => fit::run(*own, &mut console),
         Verb::Plan(own) => plan::run(&own, &mut console),
         Verb::Predict(own) => predict::predict(&own, &mut console),
-        Verb::Evaluate(own) => predict::evaluate(&own, &mut console),
+        Verb::Evaluate(own) => evaluate::evaluate(&own, &mut console),
         Verb::Certify(own) => certify::run(&own, &mut console),
         Verb::Verify(own) => verify::run(&own, &mut console),
         Verb::Embed(own) => search::embed(&own, &mut console),

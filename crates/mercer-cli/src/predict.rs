@@ -1,22 +1,19 @@
-//! `mercer predict` and `mercer evaluate`.
+//! `mercer predict`, and how verbs read pairs for a model.
 
 use std::path::Path;
 
-use mercer::evaluate::{Ranking, Scorer, Summary};
-use mercer::fit::Target;
+use mercer::evaluate::Scorer;
 use mercer::pipeline::Population;
 use mercer::{Model, Split, with_threads};
 use mercer_table::{Input, ItemInputs, OutColumn, PairTable, ReadOptions, Schema};
-use serde::Serialize;
 use serde_json::json;
 
 use crate::Exit;
-use crate::args::{EvaluateArgs, ItemArgs, PredictArgs, SplitName};
+use crate::args::{ItemArgs, PredictArgs, SplitName};
 use crate::console::Console;
 use crate::describe;
 use crate::failure::Failure;
 use crate::output;
-use crate::settings::target;
 
 /// The input schema of a model that reads tables.
 pub(crate) fn schema(model: &Model, path: &Path) -> Result<Schema, Failure> {
@@ -51,7 +48,8 @@ pub(crate) fn read(
     Ok(mercer_table::read_with(&schema(model, path)?, &Input::new(pairs), &items, options)?)
 }
 
-fn scores(model: &Model, table: &PairTable, threads: Option<usize>) -> Result<Vec<f64>, Failure> {
+/// Predicted values of all pairs.
+pub(crate) fn scores(model: &Model, table: &PairTable, threads: Option<usize>) -> Result<Vec<f64>, Failure> {
     let keys = table.keys.as_ref().map(|k| &k.features);
     Ok(with_threads(threads, || {
         Scorer::new(&model.encoder, &table.queries.features, keys).map(|scorer| scorer.scores(&table.pairs))
@@ -78,79 +76,6 @@ pub(crate) fn predict(arguments: &PredictArgs, console: &mut Console<'_>) -> Res
     let report = json!({"output": arguments.output.display().to_string(), "pairs": scores.len()});
     console.result(&report, &format!("{}: {} predictions\n", arguments.output.display(), scores.len()))?;
     Ok(Exit::Done)
-}
-
-/// What `evaluate --json` prints.
-#[derive(Serialize)]
-struct Report {
-    model: String,
-    all: Summary,
-    populations: Vec<(Population, Summary)>,
-    ranking: Option<Ranking>,
-    target_met: Option<bool>,
-}
-
-pub(crate) fn evaluate(arguments: &EvaluateArgs, console: &mut Console<'_>) -> Result<Exit, Failure> {
-    let goal = arguments.error.as_deref().map(target).transpose()?;
-    let model = Model::load(&arguments.model)?;
-    let options =
-        ReadOptions { value: arguments.value.clone(), split: arguments.split.clone(), ..ReadOptions::default() };
-    let table = read(&model, &arguments.model, &arguments.pairs, &arguments.items, &options)?;
-    console.detail(describe::roles(&table.roles).trim_end());
-    check_values(&table, &arguments.pairs)?;
-    let chosen = chosen_pairs(&table, arguments.only, &arguments.pairs)?;
-    let scores = scores(&model, &table, arguments.threads)?;
-    let value = table.pairs.chunk().value;
-    let summary = |own: &[usize]| {
-        let predicted: Vec<f64> = own.iter().map(|&p| scores[p]).collect();
-        let values: Vec<f64> = own.iter().map(|&p| value[p].into()).collect();
-        Summary::new(&predicted, &values)
-    };
-    let Some(all) = summary(&chosen) else {
-        let message = format!("{}: no pair is left to evaluate; check --only", arguments.pairs.display());
-        return Err(Failure { message, exit: Exit::Failed });
-    };
-    let populations = populations(&model, &table, &chosen);
-    let by = [Population::KnownItems, Population::OneNewItem, Population::TwoNewItems];
-    let populations: Vec<(Population, Summary)> = by
-        .into_iter()
-        .filter_map(|wanted| {
-            let own: Vec<usize> = populations.iter().filter(|(_, p)| *p == wanted).map(|(at, _)| *at).collect();
-            summary(&own).map(|s| (wanted, s))
-        })
-        .collect();
-    let ranking = if table.positives_only {
-        let keys = table.keys.as_ref().map(|k| &k.features);
-        let own = table.pairs.select(&chosen);
-        with_threads(arguments.threads, || Ranking::new(&model.encoder, &table.queries.features, keys, &own))??
-    } else {
-        None
-    };
-    let met = goal.map(|goal| match goal {
-        Target::Absolute(error) => all.rmse <= error,
-        Target::Relative(share) => all.relative_rmse <= share,
-        Target::Sup(error) => all.max <= error,
-        Target::Quantile { share, error } => {
-            let within = chosen.iter().filter(|&&p| (scores[p] - f64::from(value[p])).abs() <= error).count();
-            within as f64 >= share * chosen.len() as f64
-        }
-    });
-    let mut text = describe::summaries(&populations);
-    text += &format!(
-        "all {} pairs: RMSE {}, {} relative\n",
-        all.pairs,
-        describe::number(all.rmse),
-        describe::percent(all.relative_rmse)
-    );
-    if let Some(ranking) = &ranking {
-        text += &format!("ranking of the listed pairs: {}", describe::ranking(ranking));
-    }
-    if met == Some(false) {
-        text += "the target error is not met\n";
-    }
-    let report = Report { model: arguments.model.display().to_string(), all, populations, ranking, target_met: met };
-    console.result(&report, &text)?;
-    Ok(if met == Some(false) { Exit::TargetMissed } else { Exit::Done })
 }
 
 /// Refuses pairs without anything to compare with.

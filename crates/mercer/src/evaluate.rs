@@ -1,10 +1,31 @@
-//! Errors of a model on pairs with known values.
+//! How good a model is: errors on pairs with known values, and rankings of related keys among all keys.
+//!
+//! A ranking is measured in three steps: [`Judged`] says which keys are related to each query, [`Placements`] counts where they
+//! stand under some [`Scores`], [`RankingMetrics`] are made of the places, for all pairs or some of them.
 
+mod agreement;
 mod calibration;
+mod count;
+mod estimate;
+mod expect;
+mod judged;
+mod memory;
+mod metrics;
+mod order;
+mod place;
 mod ranking;
+mod scores;
 
+pub use agreement::{QueryAgreement, kendall, spearman};
 pub use calibration::{Calibration, CalibrationBin, CalibrationOptions};
+pub use estimate::Estimate;
+pub use judged::{Frequency, Judged, popularity};
+pub use memory::Blocks;
+pub use metrics::{MetricsAt, RankingMetrics};
+pub use order::OrderSummary;
+pub use place::Placements;
 pub use ranking::Ranking;
+pub use scores::Scores;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -29,6 +50,8 @@ pub struct Summary {
     pub max: f64,
     /// Spearman's rank correlation, ties at their mean rank; `None` where one side is constant.
     pub spearman: Option<f64>,
+    /// Kendall's rank correlation, corrected for ties (tau-b); `None` where one side is constant.
+    pub kendall: Option<f64>,
 }
 
 impl Summary {
@@ -52,7 +75,8 @@ impl Summary {
             relative_rmse: rmse / scale,
             mae: errors().sum::<f64>() / n,
             max: errors().fold(0.0, f64::max),
-            spearman: correlation(&ranks(predicted), &ranks(values)),
+            spearman: spearman(predicted, values),
+            kendall: kendall(predicted, values),
         })
     }
 }
@@ -78,29 +102,6 @@ impl Population {
             _ => Population::OneNewItem,
         }
     }
-}
-
-/// Ranks from 1, equal values at their mean rank.
-fn ranks(values: &[f64]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
-    let mut ranks = vec![0.0; values.len()];
-    let mut first = 0;
-    while first < order.len() {
-        let tied = order[first..].iter().take_while(|&&i| values[i].total_cmp(&values[order[first]]).is_eq()).count();
-        let rank = first as f64 + 0.5 * (tied as f64 + 1.0);
-        order[first..first + tied].iter().for_each(|&i| ranks[i] = rank);
-        first += tied;
-    }
-    ranks
-}
-
-fn correlation(a: &[f64], b: &[f64]) -> Option<f64> {
-    let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len() as f64;
-    let (ma, mb) = (mean(a), mean(b));
-    let sum = |f: &dyn Fn(f64, f64) -> f64| a.iter().zip(b).map(|(x, y)| f(x - ma, y - mb)).sum::<f64>();
-    let (ab, aa, bb) = (sum(&|x, y| x * y), sum(&|x, _| x * x), sum(&|_, y| y * y));
-    (aa > 0.0 && bb > 0.0).then(|| (ab / (aa * bb).sqrt()).clamp(-1.0, 1.0))
 }
 
 /// Embeddings of all items of both sides, for scoring many pairs.
@@ -240,17 +241,5 @@ impl<'a> PairErrors<'a> {
                 measure.of(scores.iter().enumerate().map(error))
             })
             .collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ties_share_their_mean_rank() {
-        assert_eq!(ranks(&[3.0, 1.0, 3.0, 2.0]), [3.5, 1.0, 3.5, 2.0]);
-        assert_eq!(correlation(&[1.0, 1.0], &[1.0, 2.0]), None);
-        assert_eq!(correlation(&[1.0, 2.0, 3.0], &[3.0, 2.0, 1.0]), Some(-1.0));
     }
 }

@@ -1,12 +1,14 @@
 //! Search by largest inner product.
 
+mod tiles;
+
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use rayon::prelude::*;
 
-use crate::affine::affine_rows;
 use crate::error::{Error, Result};
+pub(crate) use tiles::{QUERIES, TILE, Tiles, products};
 
 /// A key found for a query.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,14 +55,9 @@ impl Ord for Worst {
 /// # Ok::<(), mercer::Error>(())
 /// ```
 pub struct Exact {
-    /// Tiles of transposed keys, `(dim, TILE)` each, the last one narrower.
-    tiles: Vec<Vec<f32>>,
+    tiles: Tiles,
     dim: usize,
-    len: usize,
 }
-
-const TILE: usize = 64;
-const QUERIES: usize = 96;
 
 impl Exact {
     /// An index of row-major keys `(len, dim)`.
@@ -75,21 +72,19 @@ impl Exact {
         if u32::try_from(len).is_err() {
             return Err(Error::parameter("number of keys", "below 2^32", len));
         }
-        let transpose = |tile: &[f32]| {
-            let width = tile.len() / dim;
-            (0..tile.len()).map(|at| tile[at % width * dim + at / width]).collect()
-        };
-        Ok(Exact { tiles: keys.chunks(TILE * dim).map(transpose).collect(), dim, len })
+        let mut tiles = Tiles::with_capacity(dim, len);
+        tiles.extend(keys);
+        Ok(Exact { tiles, dim })
     }
 
     /// Number of keys.
     pub fn len(&self) -> usize {
-        self.len
+        self.tiles.len()
     }
 
     /// Whether there are no keys.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// The `k` keys with the largest inner product for each row of the row-major `queries` `(n, dim)`, best first.
@@ -120,17 +115,15 @@ impl Exact {
     fn search_block(&self, rows: &[f32], first: usize, k: usize, skip: Option<&[Option<u32>]>) -> Vec<Vec<Hit>> {
         let n = rows.len() / self.dim;
         let mut heaps: Vec<BinaryHeap<Worst>> =
-            (0..n).map(|_| BinaryHeap::with_capacity(k.min(self.len) + 1)).collect();
+            (0..n).map(|_| BinaryHeap::with_capacity(k.min(self.len()) + 1)).collect();
         let mut scores = vec![0.0; n * TILE];
-        for (t, tile) in self.tiles.iter().enumerate() {
-            let width = tile.len() / self.dim;
-            let scores = &mut scores[..n * width];
-            affine_rows(rows, tile, &[0.0; TILE][..width], f32::NEG_INFINITY, scores);
+        for (first_key, width, tile) in self.tiles.iter() {
+            products(rows, tile, &mut scores);
             for (i, heap) in heaps.iter_mut().enumerate() {
                 let skipped = skip.and_then(|s| s[first + i]);
                 let mut bar =
                     if heap.len() < k { f32::NEG_INFINITY } else { heap.peek().map_or(f32::INFINITY, |w| w.0.score) };
-                let own = &scores[i * width..(i + 1) * width];
+                let own = &scores[i * TILE..][..width];
                 // Most tiles hold nothing better: one look at the largest score, which vectorises, tells.
                 if heap.len() >= k && largest(own) <= bar {
                     continue;
@@ -140,7 +133,7 @@ impl Exact {
                     if score <= bar && heap.len() >= k {
                         continue;
                     }
-                    let key = (t * TILE + j) as u32;
+                    let key = (first_key + j) as u32;
                     if Some(key) == skipped {
                         continue;
                     }

@@ -61,8 +61,8 @@ pub use encoder::{Class, DualEncoder, Form, Link, Model, Record};
 pub use error::{Error, ErrorKind, Result};
 pub use parallel::with_threads;
 pub use relation::{
-    BoundedFunction, Comparisons, Cuboid, Domain, Kernel, Law, PairChunk, PairSource, Pairs, PointRelation, Relation,
-    Smooth, SpectralMeasure, Split,
+    BoundedFunction, Comparisons, Cuboid, Domain, Kernel, Law, Leakage, PairChunk, PairSource, Pairs, PointRelation,
+    Relation, Smooth, SpectralMeasure, Split, SplitRule,
 };
 pub use rows::{Features, ItemSource, Rows};
 pub use seed::{Seed, Stream};

@@ -3,10 +3,20 @@
 use crate::certify::{Certificate, Request, Values, certify_complete, certify_pairs};
 use crate::encoder::DualEncoder;
 use crate::error::{Error, Result};
+mod clicks;
+mod comparisons;
 mod kernel;
+mod labels;
+mod relations;
 
 pub use crate::evaluate::Population;
+pub use clicks::fit_clicks;
+pub use comparisons::{ComparisonTable, fit_comparisons};
 pub use kernel::{KernelFit, fit_kernel, largest_error};
+pub use labels::fit_labels;
+pub use relations::{
+    Decomposition, Evidence, Figure, FullRanking, HoldOut, Path, RelationFit, RelationTable, Training,
+};
 
 use crate::evaluate::{Ranking, Scorer, Summary};
 use crate::fit::{Choice, Complete, Fit, Options, Progress, Table, complete, factorise, observed};

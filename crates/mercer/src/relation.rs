@@ -6,6 +6,7 @@ mod kernel;
 mod law;
 mod pairs;
 mod spectral_measure;
+mod split;
 
 pub use comparisons::Comparisons;
 pub use derivatives::{BoundedFunction, Cuboid, Domain, Smooth};
@@ -16,6 +17,7 @@ pub(crate) use pairs::all_pairs;
 pub use pairs::{PairChunk, PairSource, Pairs, Split};
 pub use spectral_measure::SpectralMeasure;
 pub(crate) use spectral_measure::ln_gamma;
+pub use split::{Leakage, SplitRule};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::linalg::Matrix;

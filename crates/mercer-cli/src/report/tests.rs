@@ -357,7 +357,8 @@ fn odd_fit(odd: f64) {
     let mut sup = done.sup.clone().unwrap();
     (sup.upper, sup.lower, sup.rounding, sup.target, sup.met) = (odd, odd, odd, Some(odd), None);
     sup.worst = (vec![odd], vec![]);
-    let summary = Summary { pairs: 0, rmse: odd, relative_rmse: odd, mae: odd, max: odd, spearman: None };
+    let summary =
+        Summary { pairs: 0, rmse: odd, relative_rmse: odd, mae: odd, max: odd, spearman: None, kendall: None };
     let page = FitPage {
         test: &[(Population::OneNewItem, summary)],
         residuals: Some(&residuals),

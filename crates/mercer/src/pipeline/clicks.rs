@@ -2,14 +2,14 @@
 
 use crate::encoder::{Class, DualEncoder};
 use crate::error::{Error, Result};
-use crate::evaluate::{Judged, Placements, RankingMetrics, Scores, popularity};
+use crate::evaluate::{Frequency, Judged, Placements, RankingMetrics, Scores, popularity};
 use crate::fit::gradient::{self, Examples, Loss, Problem, Sampling, Shape, Start};
 use crate::fit::{Choice, Complete, Dimension, Effort, Method, Options, Progress, Silent, Table, complete, implicit};
 use crate::pipeline::relations::{
-    Evidence, Figure, HoldOut, Path, RankingRow, RelationFit, RelationTable, Training, dimension, positions,
+    Decomposition, Evidence, Figure, FullRanking, HoldOut, Path, RelationFit, RelationTable, Training, dimension, positions,
 };
 use crate::pipeline::{PairTable, Population, known_items};
-use crate::relation::{Pairs, Split, SplitRule};
+use crate::relation::{Leakage, Pairs, Split, SplitRule};
 use crate::rows::{Features, ItemSource};
 use crate::seed::Seed;
 
@@ -163,7 +163,7 @@ fn known(table: &RelationTable<'_>, parts: &[&Pairs]) -> [Vec<usize>; 2] {
     known_items(&whole, parts)
 }
 
-/// Full rankings of the test pairs (or of all pairs where none is held out) by the model and by what it is compared with.
+/// A full ranking of the test pairs, or of all pairs where none is held out.
 fn evidence(
     table: &RelationTable<'_>,
     parts: &Parts,
@@ -179,44 +179,69 @@ fn evidence(
         return Ok(None);
     }
     progress.stage("ranking");
-    let mut rows = Vec::new();
-    let mut add = |system: &str, metrics: Option<RankingMetrics>| {
-        rows.extend(metrics.map(|metrics| RankingRow { system: system.into(), metrics }));
-    };
     let place = |scores: Scores<'_>| Placements::new(scores, &judged, training.max_memory);
+    let metrics = |scores: Scores<'_>| some(place(scores)?.metrics(&training.at)?);
     let scores = Scores::Model { model: &fit.encoder, queries: table.queries, keys: table.keys };
     let own = place(scores)?;
-    add("model", own.metrics(&training.at)?);
-    let is_known = |side: usize, i: u32| fit.known[side].binary_search(&(i as usize)).is_ok();
-    let of = |x: u32, y: u32| Population::of(is_known(0, x), is_known(1, y));
-    let everyone = [Population::KnownItems, Population::OneNewItem, Population::TwoNewItems];
-    let parts_of = everyone.map(|wanted| Ok((wanted, own.metrics_of(&training.at, |x, y| of(x, y) == wanted)?)));
-    let parts_of: Vec<(Population, Option<RankingMetrics>)> = parts_of.into_iter().collect::<Result<_>>()?;
-    if parts_of.iter().filter(|p| p.1.is_some()).count() > 1 {
-        for (population, metrics) in parts_of {
-            let name = match population {
-                Population::KnownItems => "model: known items",
-                Population::OneNewItem => "model: one new item",
-                Population::TwoNewItems => "model: two new items",
-            };
-            add(name, metrics);
-        }
-    }
-    add("random", place(Scores::Equal)?.metrics(&training.at)?);
     let counts = popularity(&parts.train, table.key_count());
-    add("popularity", place(Scores::Keys(&counts))?.metrics(&training.at)?);
     let decomposed = decomposition(table, &parts.train, fit.encoder.dim())?;
     let (ids, key_ids) = one_hot(table);
     let svd = Scores::Model { model: &decomposed, queries: &ids, keys: key_ids.as_ref() };
-    add("truncated SVD", place(svd)?.metrics(&training.at)?);
-    let protocol = match reconstruction {
-        true => "every pair against all keys that are not related to its query".to_string(),
-        false => format!(
-            "{} test pairs against all keys that are not known to be related to their query",
-            judged.pairs()
-        ),
+    let from = match reconstruction {
+        true => "the ranked pairs themselves".to_string(),
+        false => format!("{} training pairs", parts.train.len()),
     };
-    Ok(Some(Evidence::Ranking { protocol, rows }))
+    Ok(Some(Evidence::Ranking(Box::new(FullRanking {
+        keys: table.key_count(),
+        left_out: judged.left_out(),
+        baselines_from: from,
+        leakage: (!reconstruction).then(|| Leakage::between(&parts.train, ranked, table.keys.is_none())),
+        blocks: Placements::blocks(scores, &judged, training.max_memory)?,
+        model: some(own.metrics(&training.at)?)?,
+        truncated_svd: Some(Decomposition { dim: decomposed.dim(), metrics: metrics(svd)? }),
+        popularity: metrics(Scores::Keys(&counts))?,
+        random: metrics(Scores::Equal)?,
+        groups: groups(&own, fit, training, &counts)?,
+    }))))
+}
+
+/// Metrics of a ranking that is known to have pairs.
+fn some(metrics: Option<RankingMetrics>) -> Result<RankingMetrics> {
+    metrics.ok_or_else(|| Error::data("there is no pair to rank", "hold some out"))
+}
+
+/// The model's metrics by what its training knew, where pairs differ in that, and by the keys' frequency.
+fn groups(
+    own: &Placements<'_>,
+    fit: &RelationFit,
+    training: &Training<'_>,
+    counts: &[f32],
+) -> Result<Vec<(String, RankingMetrics)>> {
+    let is_known = |side: usize, i: u32| fit.known[side].binary_search(&(i as usize)).is_ok();
+    let of = |x: u32, y: u32| Population::of(is_known(0, x), is_known(1, y));
+    let mut all = Vec::new();
+    for (wanted, name) in [
+        (Population::KnownItems, "known items"),
+        (Population::OneNewItem, "one new item"),
+        (Population::TwoNewItems, "two new items"),
+    ] {
+        let found = own.metrics_of(&training.at, |x, y| of(x, y) == wanted)?;
+        all.extend(found.map(|metrics| (name.to_string(), metrics)));
+    }
+    if all.len() == 1 {
+        all.clear();
+    }
+    if training.hold_out == HoldOut::Nothing {
+        return Ok(all);
+    }
+    let thirds = Frequency::of(counts);
+    for (wanted, name) in
+        [(Frequency::Head, "frequent keys"), (Frequency::Middle, "middle keys"), (Frequency::Tail, "rare keys")]
+    {
+        let found = own.metrics_of(&training.at, |_, y| thirds[y as usize] == wanted)?;
+        all.extend(found.map(|metrics| (name.to_string(), metrics)));
+    }
+    Ok(all)
 }
 
 fn one_hot(table: &RelationTable<'_>) -> (Features, Option<Features>) {

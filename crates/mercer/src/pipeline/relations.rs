@@ -4,10 +4,10 @@ use serde::Serialize;
 
 use crate::encoder::DualEncoder;
 use crate::error::{Error, Result};
-use crate::evaluate::{Calibration, OrderSummary, Population, RankingMetrics};
+use crate::evaluate::{Blocks, Calibration, OrderSummary, Population, RankingMetrics};
 use crate::fit::gradient::{self, EpochRecord, Loss, Session};
 use crate::fit::{Choice, Dimension, ImplicitSettings, Options, Outcome};
-use crate::relation::{Pairs, Split, SplitRule};
+use crate::relation::{Leakage, Pairs, Split, SplitRule};
 use crate::rows::Features;
 
 /// Labels or clicks between items in memory.
@@ -178,12 +178,38 @@ pub(crate) fn dimension(options: &Options, default: (usize, &str)) -> Result<(us
     }
 }
 
-/// A system whose ranking was measured: the model, or what it is compared with.
+/// A full ranking: where related keys stand among all keys, for the model and for what it is compared with.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct RankingRow {
-    /// `model`, `random`, `popularity`, `truncated SVD`, or a part of the model's pairs such as `one new item`.
-    pub system: String,
+pub struct FullRanking {
+    /// Number of keys.
+    pub keys: usize,
+    /// Known pairs of the ranked queries that are no candidates.
+    pub left_out: usize,
+    /// What the baselines were made of.
+    pub baselines_from: String,
+    /// Ranked pairs that the training has, too; `None` where the baselines come from the ranked pairs themselves.
+    pub leakage: Option<Leakage>,
+    /// Blocks of the model's scores.
+    pub blocks: Option<Blocks>,
+    /// The model.
+    pub model: RankingMetrics,
+    /// Truncated singular value decomposition of the 0/1 matrix; `None` where it says nothing or does not fit into memory.
+    pub truncated_svd: Option<Decomposition>,
+    /// Keys by how often they occur.
+    pub popularity: RankingMetrics,
+    /// The expectation of a random order.
+    pub random: RankingMetrics,
+    /// The model's metrics by what its training knew.
+    pub groups: Vec<(String, RankingMetrics)>,
+}
+
+/// A truncated singular value decomposition as a baseline.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Decomposition {
+    /// Its dimension.
+    pub dim: usize,
     /// Its metrics.
+    #[serde(flatten)]
     pub metrics: RankingMetrics,
 }
 
@@ -193,13 +219,8 @@ pub struct RankingRow {
 pub enum Evidence {
     /// Labels: calibration and separation, by population.
     Labels(Vec<(Population, Calibration)>),
-    /// Clicks: where the related keys stand among all keys, the model first.
-    Ranking {
-        /// What was ranked.
-        protocol: String,
-        /// One row a system.
-        rows: Vec<RankingRow>,
-    },
+    /// Clicks: where the related keys stand among all keys.
+    Ranking(Box<FullRanking>),
     /// Comparisons: the share in the right order, the model first, then what it is compared with.
     Order(Vec<(String, OrderSummary)>),
 }
