@@ -132,6 +132,11 @@ pub(crate) struct Reporter<'a> {
 }
 
 impl Reporter<'_> {
+    /// A line about the work, unless one was shown a moment ago.
+    pub(crate) fn line(&self, text: &str) {
+        self.show(text, false);
+    }
+
     fn show(&self, text: &str, always: bool) {
         if let Some(bar) = &self.bar {
             bar.set_message(text.to_string());

@@ -1,12 +1,13 @@
 //! `mercer evaluate`: errors on pairs with known values, and rankings among all keys.
 
-mod memory;
 mod ranking;
 mod text;
 
+pub(crate) use text::full_ranking;
+
 use mercer::evaluate::{QueryAgreement, Ranking, Summary};
 use mercer::fit::Target;
-use mercer::pipeline::Population;
+use mercer::pipeline::{FullRanking, Population};
 use mercer::{Model, with_threads};
 use mercer_table::ReadOptions;
 use serde::Serialize;
@@ -15,7 +16,6 @@ use crate::Exit;
 use crate::args::EvaluateArgs;
 use crate::console::Console;
 use crate::describe;
-use crate::evaluate::ranking::FullRanking;
 use crate::failure::Failure;
 use crate::predict::{check_values, chosen_pairs, populations, read, scores};
 use crate::settings::target;

@@ -190,7 +190,7 @@ fn fit_kernel(
     })
 }
 
-fn outcome(outcome: Outcome) -> &'static str {
+pub(crate) fn outcome(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Converged => "converged",
         Outcome::StepLimit => "step limit",
@@ -201,10 +201,7 @@ fn outcome(outcome: Outcome) -> &'static str {
 
 fn model(fitted: &Fitted, settings: &FitSettings, options: &Options) -> Model {
     let fit = &fitted.fit;
-    // Where the model goes and how many threads made it changes nothing in it.
-    let source = SourceSettings { threads: None, ..settings.source.clone() };
-    let recorded = FitSettings { source, output: None, report: None, ..settings.clone() };
-    let config = serde_json::to_value(recorded).unwrap_or(Value::Null);
+    let config = serde_json::to_value(settings.recorded()).unwrap_or(Value::Null);
     Model {
         encoder: fit.encoder.clone(),
         record: Record {

@@ -11,14 +11,18 @@ mod evaluate;
 mod failure;
 mod fit;
 mod info;
+mod memory;
 mod output;
 mod plan;
 mod predict;
+mod relation;
 mod report;
 mod search;
 mod settings;
 mod source;
+mod training;
 mod verify;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -9,22 +9,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 use crate::source::{SourceSettings, clash};
+use crate::training::TrainingSettings;
 
 /// Declares settings once: as flags, as keys of the file, and as the merge of the two.
 macro_rules! settings {
-    ($(#[$about:meta])* $name:ident $(with $part:ident: $part_type:ty,)? { $($(#[$meta:meta])* $field:ident: $type:ty,)* }) => {
+    ($(#[$about:meta])* $name:ident $(with $($part:ident: $part_type:ty,)+)? { $($(#[$meta:meta])* $field:ident: $type:ty,)* }) => {
         $(#[$about])*
         #[derive(Args, Clone, Debug, Default, Deserialize, Serialize)]
         #[serde(default, rename_all = "kebab-case")]
         pub(crate) struct $name {
-            $(#[command(flatten)] #[serde(flatten, skip_deserializing)] pub(crate) $part: $part_type,)?
+            $($(#[command(flatten)] #[serde(flatten, skip_deserializing)] pub(crate) $part: $part_type,)+)?
             $($(#[$meta])* #[serde(skip_serializing_if = "Option::is_none")] pub(crate) $field: Option<$type>,)*
         }
 
         impl $name {
             /// These settings, with those of `file` where these are silent.
             pub(crate) fn or(self, file: $name) -> $name {
-                $name { $($part: self.$part.or(file.$part),)? $($field: self.$field.or(file.$field),)* }
+                $name { $($($part: self.$part.or(file.$part),)+)? $($field: self.$field.or(file.$field),)* }
             }
         }
     };
@@ -33,7 +34,7 @@ pub(crate) use settings;
 
 settings! {
     /// What a fit can be told; everything left open is chosen from the data.
-    FitSettings with source: SourceSettings, {
+    FitSettings with source: SourceSettings, training: TrainingSettings, {
     /// Where the model goes [default: model.safetensors]
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -58,7 +59,7 @@ settings! {
     /// Work for about this many seconds (turned into counted steps before the start)
     #[arg(long, value_name = "S", conflicts_with = "steps")]
     time_budget: f64,
-    /// Polishing steps a tower; 0: closed form only
+    /// Steps: of training, or of polishing a tower (0: closed form only)
     #[arg(long, value_name = "N")]
     steps: usize,
 }}
@@ -89,6 +90,10 @@ pub(crate) enum MethodName {
     Als,
     /// Log-odds of a complete 0/1 relation of ids
     Logistic,
+    /// Closed form only, for labels: least squares, calibrated
+    ClosedForm,
+    /// Training by gradients
+    Gradient,
 }
 
 impl ClassName {
@@ -130,7 +135,14 @@ impl FitSettings {
         // Each part takes its own keys.
         let own: FitSettings = toml::from_str(&text).map_err(|e| failure(e.to_string()))?;
         let source: SourceSettings = toml::from_str(&text).map_err(|e| failure(e.to_string()))?;
-        Ok(FitSettings { source, ..own })
+        let training: TrainingSettings = toml::from_str(&text).map_err(|e| failure(e.to_string()))?;
+        Ok(FitSettings { source, training, ..own })
+    }
+
+    /// The settings that the model depends on: where it goes and how many threads make it changes nothing in it.
+    pub(crate) fn recorded(&self) -> FitSettings {
+        let source = SourceSettings { threads: None, ..self.source.clone() };
+        FitSettings { source, training: self.training.recorded(), output: None, report: None, ..self.clone() }
     }
 
     /// The library's options.

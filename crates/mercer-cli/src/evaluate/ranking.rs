@@ -4,47 +4,17 @@ use std::collections::HashMap;
 
 use mercer::evaluate::{Blocks, Frequency, Judged, Placements, Population, RankingMetrics, Scores, popularity};
 use mercer::fit::{Complete, Dimension, Method, Options, complete};
+use mercer::pipeline::{Decomposition, FullRanking};
 use mercer::{DualEncoder, Features, Leakage, Model, Pairs, Split, with_threads};
 use mercer_table::{ItemTable, PairTable, ReadOptions};
-use serde::Serialize;
 
 use crate::Exit;
 use crate::args::EvaluateArgs;
 use crate::console::Console;
 use crate::describe;
-use crate::evaluate::memory;
+use crate::memory;
 use crate::failure::Failure;
 use crate::predict::{populations, read};
-
-/// What `--ranking` found.
-#[derive(Serialize)]
-pub(super) struct FullRanking {
-    /// Number of keys.
-    pub(super) keys: usize,
-    /// Known pairs of the ranked queries that are no candidates.
-    pub(super) left_out: usize,
-    /// What the baselines were made of.
-    pub(super) baselines_from: String,
-    /// Ranked pairs that the training has, too; `None` where the baselines come from the ranked pairs themselves.
-    pub(super) leakage: Option<Leakage>,
-    /// Blocks of the model's scores.
-    pub(super) blocks: Option<Blocks>,
-    pub(super) model: RankingMetrics,
-    /// Truncated singular value decomposition of the 0/1 matrix.
-    pub(super) truncated_svd: Option<Decomposition>,
-    pub(super) popularity: RankingMetrics,
-    pub(super) random: RankingMetrics,
-    /// The model's metrics by what its training knew.
-    pub(super) groups: Vec<(String, RankingMetrics)>,
-}
-
-/// A truncated singular value decomposition as a baseline.
-#[derive(Serialize)]
-pub(super) struct Decomposition {
-    pub(super) dim: usize,
-    #[serde(flatten)]
-    pub(super) metrics: RankingMetrics,
-}
 
 /// Which pairs are known beside the ranked ones.
 struct Known {

@@ -3,12 +3,12 @@
 use std::fmt::Write;
 
 use mercer::evaluate::{Estimate, RankingMetrics};
+use mercer::pipeline::FullRanking;
 
 use crate::describe::{counted, number, percent};
-use crate::evaluate::ranking::FullRanking;
 
 /// A mean with its interval.
-pub(super) fn spread(estimate: &Estimate) -> String {
+pub(crate) fn spread(estimate: &Estimate) -> String {
     match (estimate.low, estimate.high) {
         (Some(low), Some(high)) => format!("{:.4} ({low:.4} to {high:.4})", estimate.mean),
         _ => format!("{:.4}", estimate.mean),
@@ -42,7 +42,7 @@ fn shown(name: &str, value: f64) -> String {
 }
 
 /// The ranking as a table: a line a metric, the model with its interval beside the baselines; then groups of pairs.
-pub(super) fn full_ranking(found: &FullRanking) -> String {
+pub(crate) fn full_ranking(found: &FullRanking) -> String {
     let model = &found.model;
     let mut text = format!(
         "ranking of {} of {} among {}",

@@ -9,7 +9,7 @@ use crate::failure::Failure;
 const MARGIN: u64 = 12 << 20;
 
 /// Bytes of `512MiB`, `2GB`, `1.5GiB` or `1000000`.
-pub(super) fn parse(text: &str) -> Result<u64, Failure> {
+pub(crate) fn parse(text: &str) -> Result<u64, Failure> {
     let wrong = || Failure::usage(format!("--max-memory must be a size such as 512MiB or 2GB, got '{text}'"));
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
@@ -29,7 +29,7 @@ pub(super) fn parse(text: &str) -> Result<u64, Failure> {
 }
 
 /// Bytes in words.
-pub(super) fn words(bytes: u64) -> String {
+pub(crate) fn words(bytes: u64) -> String {
     let units = [(1_u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     match units.into_iter().find(|(size, _)| bytes >= *size) {
         Some((size, unit)) => format!("{:.1} {unit}", bytes as f64 / size as f64),
@@ -38,7 +38,7 @@ pub(super) fn words(bytes: u64) -> String {
 }
 
 /// Bytes of this process that lie in memory now, and the most that ever did; `None` where the system does not say.
-pub(super) fn resident() -> Option<(u64, u64)> {
+pub(crate) fn resident() -> Option<(u64, u64)> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let field = |name: &str| -> Option<u64> {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
@@ -48,7 +48,7 @@ pub(super) fn resident() -> Option<(u64, u64)> {
 }
 
 /// What is left of `limit` for a ranking, with what is held already (0 where the system does not say).
-pub(super) fn left(limit: u64) -> Result<(u64, u64), Failure> {
+pub(crate) fn left(limit: u64) -> Result<(u64, u64), Failure> {
     let (now, peak) = resident().unwrap_or((0, 0));
     let taken = peak.max(now + MARGIN);
     if taken > limit {
