@@ -29,12 +29,13 @@ pub(crate) struct Fingerprint {
 }
 
 impl Fingerprint {
-    pub(crate) fn new(options: &str, data: &Loaded<'_>, start: &str) -> Self {
+    /// Of a training with these options and data that starts from these parameters.
+    pub(crate) fn new(options: &str, data: &Loaded<'_>, start: impl Iterator<Item = f32>) -> Self {
         Fingerprint {
             version: VERSION,
             options: options.into(),
             data: format!("{:016x}", data_hash(data)),
-            start: format!("{:016x}", hash_bytes(Hash::default(), start.as_bytes()).0),
+            start: format!("{:016x}", Hash::default().all(start.map(|v| u64::from(v.to_bits()))).0),
         }
     }
 
@@ -181,10 +182,6 @@ impl Hash {
         }
         hash.add(n)
     }
-}
-
-fn hash_bytes(hash: Hash, bytes: &[u8]) -> Hash {
-    hash.all(bytes.iter().map(|&b| u64::from(b)))
 }
 
 fn data_hash(data: &Loaded<'_>) -> u64 {

@@ -153,6 +153,16 @@ impl Known {
 }
 
 impl<'a> Problem<'a> {
+    /// A problem without further known positives and without the user's own negatives.
+    pub fn new(
+        queries: &'a dyn ItemSource,
+        keys: Option<&'a dyn ItemSource>,
+        train: Examples<'a>,
+        valid: Examples<'a>,
+    ) -> Self {
+        Problem { queries, keys, train, valid, known: None, negatives: None }
+    }
+
     /// Reads and checks everything that `loss` needs.
     pub(crate) fn load(&self, loss: &Loss) -> Result<Loaded<'a>> {
         let (queries, keys) = (all_items(self.queries)?, self.keys.map(all_items).transpose()?);

@@ -11,6 +11,7 @@ pub(crate) mod pairwise;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::fit::gradient::softmax::Softmax;
 
 /// What training minimises; `s` is the model's score of a pair, `v` its observed value, `w` its weight.
 ///
@@ -186,6 +187,8 @@ pub(crate) struct Slopes {
     pub(crate) keys: Vec<f32>,
     /// One number an edge, kept between steps.
     scratch: Vec<f32>,
+    /// Memory of the full softmax, likewise.
+    softmax: Softmax,
 }
 
 impl Slopes {

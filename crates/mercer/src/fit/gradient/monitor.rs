@@ -39,7 +39,7 @@ pub struct EpochRecord {
     pub epoch: usize,
     /// Steps run.
     pub step: usize,
-    /// Mean loss of the epoch's batches; of the start, NaN is written as `null`.
+    /// Mean loss of the epoch's batches; `None` for the start.
     pub training_loss: Option<f64>,
     /// Held-out figures after the epoch.
     pub held_out: HeldOut,
@@ -60,6 +60,48 @@ pub struct EpochRecord {
     pub seconds: f64,
     /// Training examples a second in this epoch.
     pub examples_per_second: f64,
+}
+
+impl EpochRecord {
+    /// Numbers of a record in a checkpoint.
+    pub(crate) const NUMBERS: usize = 13;
+
+    pub(crate) fn numbers(&self) -> [f64; Self::NUMBERS] {
+        [
+            self.epoch as f64,
+            self.step as f64,
+            self.training_loss.unwrap_or(f64::NAN),
+            self.held_out.loss,
+            self.held_out.metric,
+            self.learning_rate,
+            self.gradient_norm,
+            self.effective_rank,
+            self.scale,
+            self.masked as f64,
+            self.hard_gap.unwrap_or(f64::NAN),
+            self.seconds,
+            self.examples_per_second,
+        ]
+    }
+
+    pub(crate) fn from_numbers(numbers: &[f64], name: MetricName) -> Option<Self> {
+        let [epoch, step, training, loss, metric, rate, norm, rank, scale, masked, gap, seconds, speed] =
+            <[f64; Self::NUMBERS]>::try_from(numbers).ok()?;
+        Some(EpochRecord {
+            epoch: epoch as usize,
+            step: step as usize,
+            training_loss: (!training.is_nan()).then_some(training),
+            held_out: HeldOut { loss, metric, name },
+            learning_rate: rate,
+            gradient_norm: norm,
+            effective_rank: rank,
+            scale,
+            masked: masked as u64,
+            hard_gap: (!gap.is_nan()).then_some(gap),
+            seconds,
+            examples_per_second: speed,
+        })
+    }
 }
 
 /// Told how a training goes on, and asked whether it shall stop. The default methods say nothing and never stop.

@@ -62,7 +62,8 @@ impl Batch {
             Loss::Logistic => pointwise(Pointwise::Logistic, slopes),
             Loss::BradleyTerry => bradley_terry(at, edges, weights, slopes),
             Loss::Listwise => plackett_luce(at, edges, &self.lists, &self.value, weights, slopes),
-            Loss::SampledSoftmax(_) | Loss::FullSoftmax => self.candidates().loss(at, slopes),
+            Loss::SampledSoftmax(_) => self.candidates().loss(at, slopes),
+            Loss::FullSoftmax => self.candidates().full_loss(at, slopes),
         }
     }
 

@@ -5,7 +5,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::fit::gradient::loss::{Embeddings, Slopes};
-use crate::linalg::multiply_rows;
+use crate::fit::gradient::softmax::SoftmaxBatch;
+use crate::gemm::{End, Panels, Start, multiply, multiply_transposed};
 use crate::wide::{exp32, wide};
 
 /// Lists of columns, one a row: row `i` has `columns[starts[i]..starts[i + 1]]`.
@@ -30,13 +31,15 @@ impl Lists {
         &self.columns[self.starts[i]..self.starts[i + 1]]
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.starts.len() - 1
+    /// Where each row starts and the last one ends, and the entries of all rows.
+    pub(crate) fn parts(&self) -> (&[usize], &[u32]) {
+        (&self.starts, &self.columns)
     }
 
-    /// Entries of all rows.
-    pub(crate) fn columns(&self) -> &[u32] {
-        &self.columns
+    /// From such parts; `None` if they make no rows.
+    pub(crate) fn from_parts(starts: Vec<usize>, columns: Vec<u32>) -> Option<Self> {
+        let whole = starts.first() == Some(&0) && starts.last() == Some(&columns.len());
+        (whole && starts.windows(2).all(|w| w[0] <= w[1])).then_some(Lists { starts, columns })
     }
 }
 
@@ -76,12 +79,12 @@ impl Candidates<'_> {
     /// added in order: the bits do not depend on the number of threads.
     pub(crate) fn loss(&self, at: Embeddings<'_>, slopes: &mut Slopes) -> f64 {
         let (n, dim) = (self.len(), at.dim);
-        let transposed = transpose(at.keys, dim);
+        let keys = Keys::pack(at, self.offset.len());
         let groups = if at.keys.len() > 1 << 21 { 2 } else { 8 };
         let size = n.div_ceil(groups).max(1);
         let parts: Vec<(f64, Vec<f32>, Vec<f32>)> = (0..n.div_ceil(size))
             .into_par_iter()
-            .map(|g| self.group(at, &transposed, g * size..((g + 1) * size).min(n)))
+            .map(|g| self.group(at, &keys, g * size..((g + 1) * size).min(n)))
             .collect();
         let mut loss = 0.0;
         for (g, (own, queries, keys)) in parts.iter().enumerate() {
@@ -95,14 +98,42 @@ impl Candidates<'_> {
         loss
     }
 
+    /// As [`Candidates::loss`], where every column counts once: over blocks of keys, for many of them.
+    ///
+    /// A scale that is not positive and finite gives NaN.
+    pub(crate) fn full_loss(&self, at: Embeddings<'_>, slopes: &mut Slopes) -> f64 {
+        let dim = at.dim;
+        let queries: Vec<f32> = self.query.iter().flat_map(|&q| row(at.queries, dim, q)).copied().collect();
+        let batch = SoftmaxBatch {
+            queries: &queries,
+            keys: at.keys,
+            dim,
+            positive: self.positive,
+            offset: None,
+            masked: Some(self.masked.parts()),
+            weight: self.weights,
+            scale: at.scale as f32,
+        };
+        let mut own = vec![0.0; queries.len()];
+        let Ok(found) = slopes.softmax.run(&batch, &mut own, &mut slopes.keys) else { return f64::NAN };
+        // That is divided by the sum of the weights, not by the number of positives.
+        let share = self.weights.map_or(1.0, |w| w.iter().map(|w| f64::from(*w)).sum::<f64>() / w.len() as f64);
+        slopes.keys.iter_mut().for_each(|v| *v *= share as f32);
+        for (slope, &query) in own.chunks_exact(dim).zip(self.query) {
+            let out = &mut slopes.queries[query as usize * dim..(query as usize + 1) * dim];
+            out.iter_mut().zip(slope).for_each(|(o, v)| *o += v * share as f32);
+        }
+        share * found.loss
+    }
+
     /// Loss of the positives in `range`, its slopes at their queries, and at all keys.
-    fn group(&self, at: Embeddings<'_>, transposed: &[f32], range: Range<usize>) -> (f64, Vec<f32>, Vec<f32>) {
+    fn group(&self, at: Embeddings<'_>, keys: &Keys, range: Range<usize>) -> (f64, Vec<f32>, Vec<f32>) {
         let (m, dim, share) = (self.offset.len(), at.dim, 1.0 / self.len() as f64);
         let mut to_queries = vec![0.0; range.len() * dim];
         let mut to_keys = vec![0.0; m * dim];
         let mut loss = 0.0;
         for (rows, to_queries) in blocks(range, self.block()).zip(to_queries.chunks_mut(self.block() * dim)) {
-            let (queries, mut scores) = self.scores(at, transposed, rows.clone());
+            let (queries, mut scores) = self.scores(at, keys, rows.clone());
             for (i, row) in rows.clone().zip(scores.chunks_exact_mut(m)) {
                 let own = self.prepare(i, at.scale as f32, row);
                 let (sum, top) = exponentiate(row);
@@ -115,20 +146,20 @@ impl Candidates<'_> {
                 row[positive] = 0.0;
                 row[positive] = -total(row);
             }
-            multiply_rows(&scores, at.keys, m, to_queries);
-            multiply_rows(&transpose(&scores, m), &queries, rows.len(), &mut to_keys);
+            multiply(&scores, &keys.plain, Start::Zero, End::Keep, to_queries);
+            multiply_transposed(&scores, m, 0..m, &queries, dim, Start::Sum, &mut to_keys);
         }
         (loss, to_queries, to_keys)
     }
 
     /// Loss and the mean reciprocal rank of the positives among their candidates, without slopes.
     pub(crate) fn measure(&self, at: Embeddings<'_>) -> (f64, f64) {
-        let (n, m, transposed) = (self.len(), self.offset.len(), transpose(at.keys, at.dim));
+        let (n, m, keys) = (self.len(), self.offset.len(), Keys::pack(at, self.offset.len()));
         let each: Vec<(f64, f64)> = blocks(0..n, self.block())
             .collect::<Vec<_>>()
             .into_par_iter()
             .flat_map_iter(|rows| {
-                let (_, mut scores) = self.scores(at, &transposed, rows.clone());
+                let (_, mut scores) = self.scores(at, &keys, rows.clone());
                 let measure = |(i, row): (usize, &mut [f32])| {
                     let raw: Vec<f32> = row.iter().map(|s| at.scale as f32 * s).collect();
                     let own = self.prepare(i, at.scale as f32, row);
@@ -152,12 +183,11 @@ impl Candidates<'_> {
     }
 
     /// Queries of the positives in `rows` and their products with all keys.
-    fn scores(&self, at: Embeddings<'_>, transposed: &[f32], rows: Range<usize>) -> (Vec<f32>, Vec<f32>) {
+    fn scores(&self, at: Embeddings<'_>, keys: &Keys, rows: Range<usize>) -> (Vec<f32>, Vec<f32>) {
         let dim = at.dim;
-        let row = |&q: &u32| &at.queries[q as usize * dim..(q as usize + 1) * dim];
-        let queries: Vec<f32> = self.query[rows.clone()].iter().flat_map(row).copied().collect();
+        let queries: Vec<f32> = self.query[rows.clone()].iter().flat_map(|&q| row(at.queries, dim, q)).copied().collect();
         let mut scores = vec![0.0; rows.len() * self.offset.len()];
-        multiply_rows(&queries, transposed, dim, &mut scores);
+        multiply(&queries, &keys.transposed, Start::Zero, End::Keep, &mut scores);
         (queries, scores)
     }
 
@@ -175,6 +205,10 @@ impl Candidates<'_> {
     }
 }
 
+fn row(rows: &[f32], dim: usize, i: u32) -> &[f32] {
+    &rows[i as usize * dim..(i as usize + 1) * dim]
+}
+
 fn blocks(range: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>> {
     range.clone().step_by(size).map(move |first| first..(first + size).min(range.end))
 }
@@ -183,14 +217,19 @@ fn add(out: &mut [f32], values: &[f32]) {
     out.iter_mut().zip(values).for_each(|(o, v)| *o += v);
 }
 
-/// The transpose of row-major rows of `width` numbers.
-fn transpose(rows: &[f32], width: usize) -> Vec<f32> {
-    let n = rows.len() / width;
-    let mut out = vec![0.0; rows.len()];
-    for (i, row) in rows.chunks_exact(width).enumerate() {
-        row.iter().enumerate().for_each(|(j, v)| out[j * n + i] = *v);
+/// The keys as right side of the scores, and of the queries' slopes.
+struct Keys {
+    transposed: Panels,
+    plain: Panels,
+}
+
+impl Keys {
+    fn pack(at: Embeddings<'_>, keys: usize) -> Self {
+        let (mut transposed, mut plain) = (Panels::default(), Panels::default());
+        transposed.pack_transposed(at.keys, at.dim, keys);
+        plain.pack(at.keys, keys, at.dim);
+        Keys { transposed, plain }
     }
-    out
 }
 
 const LANES: usize = 16;
