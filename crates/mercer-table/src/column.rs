@@ -98,6 +98,8 @@ pub(crate) enum Data {
     IntegerLists(Lists<Vec<i64>>),
     FloatLists(Lists<Vec<f32>>),
     TextLists(Lists<Text>),
+    /// Points in time, in seconds since 1970.
+    Times(Vec<f64>),
     /// Only missing cells.
     Empty(usize),
     /// Cells of a type that is not read.
@@ -117,11 +119,17 @@ pub(crate) enum Type {
     IntegerList,
     FloatList,
     TextList,
+    Time,
     Empty,
     Other(String),
 }
 
 impl Type {
+    /// Whether cells are integers or floats.
+    pub(crate) fn is_number(&self) -> bool {
+        matches!(self, Type::Integer | Type::Float)
+    }
+
     /// The type in words, plural.
     pub(crate) fn words(&self) -> String {
         match self {
@@ -132,6 +140,7 @@ impl Type {
             Type::IntegerList => "lists of integers".into(),
             Type::FloatList => "lists of numbers".into(),
             Type::TextList => "lists of text".into(),
+            Type::Time => "timestamps".into(),
             Type::Empty => "only missing cells".into(),
             Type::Other(what) => what.clone(),
         }
@@ -148,6 +157,7 @@ impl Data {
             Data::IntegerLists(_) => Type::IntegerList,
             Data::FloatLists(_) => Type::FloatList,
             Data::TextLists(_) => Type::TextList,
+            Data::Times(_) => Type::Time,
             Data::Empty(_) => Type::Empty,
             Data::Other { what, .. } => Type::Other(what.clone()),
         }
@@ -156,7 +166,7 @@ impl Data {
     pub(crate) fn len(&self) -> usize {
         match self {
             Data::Integers(v) => v.len(),
-            Data::Floats(v) => v.len(),
+            Data::Floats(v) | Data::Times(v) => v.len(),
             Data::Booleans(v) => v.len(),
             Data::Text(v) => v.len(),
             Data::IntegerLists(v) => v.len(),
@@ -183,6 +193,7 @@ impl Data {
                 }
                 Data::TextLists(out)
             }
+            Data::Times(v) => Data::Times(rows.iter().map(|&r| v[r]).collect()),
             Data::Empty(_) => Data::Empty(rows.len()),
             Data::Other { what, .. } => Data::Other { rows: rows.len(), what: what.clone() },
         }
@@ -197,6 +208,7 @@ impl Data {
             (Data::Floats(a), Data::Integers(b)) => {
                 Data::Floats(a.into_iter().chain(b.iter().map(|&v| v as f64)).collect())
             }
+            (Data::Times(a), Data::Times(b)) => Data::Times([a, b].concat()),
             (Data::Booleans(a), Data::Booleans(b)) => Data::Booleans([a, b].concat()),
             (Data::Text(a), Data::Text(b)) => Data::Text(a.iter().chain(b.iter()).collect()),
             (Data::IntegerLists(mut a), Data::IntegerLists(b)) => {
@@ -220,7 +232,7 @@ impl Data {
     pub(crate) fn show(&self, row: usize) -> String {
         match self {
             Data::Integers(v) => v[row].to_string(),
-            Data::Floats(v) => v[row].to_string(),
+            Data::Floats(v) | Data::Times(v) => v[row].to_string(),
             Data::Booleans(v) => v[row].to_string(),
             Data::Text(v) => v.get(row).to_string(),
             Data::IntegerLists(v) => format!("{:?}", &v.values[v.range(row)]),
@@ -235,7 +247,7 @@ impl Data {
     pub(crate) fn bytes_of(&self, row: usize, visit: &mut dyn FnMut(&[u8])) {
         match self {
             Data::Integers(v) => visit(&v[row].to_le_bytes()),
-            Data::Floats(v) => visit(&(v[row] + 0.0).to_bits().to_le_bytes()),
+            Data::Floats(v) | Data::Times(v) => visit(&(v[row] + 0.0).to_bits().to_le_bytes()),
             Data::Booleans(v) => visit(&[u8::from(v[row])]),
             Data::Text(v) => {
                 visit(v.get(row).as_bytes());
@@ -276,8 +288,8 @@ pub(crate) struct Column {
 /// Where the cells of a column put together from others come from.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
-    pub(crate) names: [String; 2],
-    /// Twice the row, plus one for the second name.
+    pub(crate) names: Vec<String>,
+    /// The row times the number of names, plus the position of the name.
     pub(crate) rows: Arc<Vec<usize>>,
 }
 
@@ -285,7 +297,7 @@ impl Column {
     /// The column's name and row in its file, for the cell in `row` here.
     pub(crate) fn locate(&self, row: usize) -> (&str, usize) {
         match &self.origin {
-            Some(origin) => (&origin.names[origin.rows[row] % 2], origin.rows[row] / 2),
+            Some(Origin { names, rows }) => (&names[rows[row] % names.len()], rows[row] / names.len()),
             None => (&self.name, row),
         }
     }
@@ -301,6 +313,20 @@ impl Column {
 
     fn locate_name(&self) -> &str {
         self.origin.as_ref().map_or(&self.name, |origin| &origin.names[0])
+    }
+
+    /// The cells of `rows`, in that order, which remember where they come from.
+    pub(crate) fn select(&self, rows: &[usize]) -> Column {
+        let origin = match &self.origin {
+            Some(origin) => {
+                let rows = rows.iter().map(|&row| origin.rows[row]).collect();
+                Origin { names: origin.names.clone(), rows: Arc::new(rows) }
+            }
+            None => Origin { names: vec![self.name.clone()], rows: Arc::new(rows.to_vec()) },
+        };
+        let missing = self.missing.and_then(|missing| rows.iter().position(|&row| row == missing));
+        let (file, name, data) = (self.file.clone(), self.name.clone(), self.data.select(rows));
+        Column { file, name, data, missing, origin: Some(origin) }
     }
 
     /// Refuses missing cells.

@@ -262,6 +262,8 @@ impl Builder {
             self.missing.get_or_insert(row);
         }
         match &mut self.data {
+            // Dates stay text until a column is used as time.
+            Data::Times(_) => false,
             Data::Empty(rows) => {
                 *rows += 1;
                 cell.is_empty()

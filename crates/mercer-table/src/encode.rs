@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::column::{Column, Data, Lists};
 use crate::error::{Result, TableError};
 use crate::hash::{StableMap, TextHasher, token_column};
-use crate::ids::{IdIndex, Ids, check_ids, positions};
-use crate::options::FeatureKind;
+use crate::ids::{IdIndex, Ids, check_ids, known_positions, positions};
+use crate::options::{FeatureKind, MOST_HASHED};
 
 /// Columns of hashed text and of hashed token sets without a bound.
 pub(crate) const HASHED_COLUMNS: usize = 4096;
@@ -23,6 +23,7 @@ pub(crate) enum Encoding {
     Tokens { dim: usize },
     Text { dim: usize },
     Category { values: Vec<String> },
+    Tags { values: Vec<String> },
     Number { mean: f64, scale: f64 },
     Id { ids: Ids },
 }
@@ -47,11 +48,20 @@ impl Encoding {
             (FeatureKind::Set(None), Data::IntegerLists(lists)) => Ok(Encoding::Set { dim: set_bound(column, lists)? }),
             (FeatureKind::Set(dim), Data::TextLists(_)) => Ok(Encoding::Tokens { dim: dim.unwrap_or(HASHED_COLUMNS) }),
             (FeatureKind::Set(_), _) => Err(expected("lists of integers or text")),
-            (FeatureKind::Text, Data::Text(_) | Data::TextLists(_) | Data::IntegerLists(_)) => {
-                Ok(Encoding::Text { dim: HASHED_COLUMNS })
+            (FeatureKind::Text(dim), Data::Text(_) | Data::TextLists(_) | Data::IntegerLists(_)) => {
+                Ok(Encoding::Text { dim: dim.unwrap_or(HASHED_COLUMNS) })
             }
-            (FeatureKind::Text, _) => Err(expected("texts")),
+            (FeatureKind::Text(_), _) => Err(expected("texts")),
             (FeatureKind::Category, Data::Empty(_) | Data::Other { .. }) => Err(expected("values")),
+            (FeatureKind::Category, Data::TextLists(lists)) => {
+                let mut values = lists.values.to_vec();
+                values.sort_unstable();
+                values.dedup();
+                if values.is_empty() {
+                    return Err(column.error("holds only empty lists", "choose another column with --features"));
+                }
+                Ok(Encoding::Tags { values })
+            }
             (FeatureKind::Category, data) => {
                 let mut values: Vec<String> = (0..data.len()).map(|row| data.show(row)).collect();
                 values.sort_unstable();
@@ -73,7 +83,7 @@ impl Encoding {
             Encoding::Vector { dim } | Encoding::Set { dim } | Encoding::Tokens { dim } | Encoding::Text { dim } => {
                 *dim
             }
-            Encoding::Category { values } => values.len(),
+            Encoding::Category { values } | Encoding::Tags { values } => values.len(),
             Encoding::Number { .. } => 1,
             Encoding::Id { ids } => ids.len(),
         }
@@ -87,6 +97,7 @@ impl Encoding {
             Encoding::Tokens { dim } => format!("set of words, hashed to {dim}"),
             Encoding::Text { dim } => format!("text, n-grams hashed to {dim}"),
             Encoding::Category { values } => format!("category of {} values", values.len()),
+            Encoding::Tags { values } => format!("lists of {} values", values.len()),
             Encoding::Number { .. } => "number, standardised".into(),
             Encoding::Id { ids } => format!("id, one of {}", ids.len()),
         }
@@ -98,8 +109,11 @@ impl Encoding {
             Encoding::Number { mean, scale } if !mean.is_finite() || !scale.is_finite() || *scale <= 0.0 => {
                 Err("holds a number without a finite mean and positive scale".into())
             }
-            Encoding::Category { values } if values.windows(2).any(|v| v[0] >= v[1]) => {
+            Encoding::Category { values } | Encoding::Tags { values } if values.windows(2).any(|v| v[0] >= v[1]) => {
                 Err("holds a category whose values are not sorted".into())
+            }
+            Encoding::Text { dim } if *dim > MOST_HASHED => {
+                Err(format!("holds hashed text of more than {MOST_HASHED} columns"))
             }
             _ if self.dim() == 0 => Err("holds a feature without columns".into()),
             _ if self.dim() > u32::MAX as usize => Err("holds a feature with more than 2^32 columns".into()),
@@ -163,8 +177,7 @@ impl Encoding {
                 }
             }
             Encoding::Category { values } => {
-                let places: StableMap<&str, u32> =
-                    values.iter().enumerate().map(|(i, v)| (v.as_str(), i as u32)).collect();
+                let places = places(values);
                 let place = |row: usize| match &column.data {
                     Data::Text(texts) => places.get(texts.get(row)).copied(),
                     data => places.get(data.show(row).as_str()).copied(),
@@ -181,6 +194,19 @@ impl Encoding {
                 }
                 Ok(Part::Dense { data, dim })
             }
+            Encoding::Tags { values } => match &column.data {
+                Data::TextLists(lists) => {
+                    let places = places(values);
+                    let place = |i: usize| places.get(lists.values.get(i)).copied();
+                    Ok(Part::sparse(values.len(), lists.len(), |row, out| {
+                        let mut tags: Vec<u32> = lists.range(row).filter_map(place).collect();
+                        tags.sort_unstable();
+                        tags.dedup();
+                        tags.into_iter().for_each(|t| out(t, 1.0));
+                    }))
+                }
+                _ => Err(wrong(&column, "lists of text")),
+            },
             Encoding::Number { mean, scale } => {
                 let numbers = column.numbers()?;
                 let data: Vec<f32> = numbers.iter().map(|v| ((v - mean) / scale) as f32).collect();
@@ -197,6 +223,19 @@ impl Encoding {
             }
         }
     }
+}
+
+/// The position of each value.
+fn places(values: &[String]) -> StableMap<&str, u32> {
+    values.iter().enumerate().map(|(i, v)| (v.as_str(), i as u32)).collect()
+}
+
+/// The ids of `column` as one-hot columns of `ids`, and how many are unknown: their rows are zero.
+pub(crate) fn known_ids(column: &Column, ids: &Ids) -> Result<(Part, usize)> {
+    let places = known_positions(column, &ids.index(), "the ids the model knows")?;
+    let unknown = places.iter().filter(|p| p.is_none()).count();
+    let part = Part::sparse(ids.len(), places.len(), |row, out| places[row].into_iter().for_each(|p| out(p, 1.0)));
+    Ok((part, unknown))
 }
 
 /// The feature columns that come from one column of a table.

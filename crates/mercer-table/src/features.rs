@@ -3,7 +3,7 @@
 use mercer::Features;
 
 use crate::column::{Column, Data, Lists, Type};
-use crate::encode::{Encoding, concatenate, id_table};
+use crate::encode::{Encoding, concatenate, id_table, known_ids};
 use crate::error::Result;
 use crate::options::{FeatureKind, ReadOptions, Role};
 use crate::schema::FeatureSchema;
@@ -57,7 +57,9 @@ pub(crate) fn choose(
         None if Some(at) == id => Ok(FeatureKind::Id),
         None => infer(table.column(at)?),
     };
-    let only_named = options.features.is_some() || forced.iter().any(|&at| matches!(kind_of(at), Ok(FeatureKind::Id)));
+    // The items' own ids, if no other feature is named, are an id table; of another column they stand beside the features.
+    let only_named = options.features.is_some()
+        || forced.iter().any(|&at| Some(at) == id && matches!(kind_of(at), Ok(FeatureKind::Id)));
     let mut ignored = Vec::new();
     let mut chosen = named;
     if !only_named {
@@ -95,7 +97,7 @@ fn by_default(
             match kind {
                 FeatureKind::Set(_) | FeatureKind::Vector => groups[0].push(at),
                 FeatureKind::Number | FeatureKind::Category => groups[1].push(at),
-                FeatureKind::Text | FeatureKind::Id => groups[2].push(at),
+                FeatureKind::Text(_) | FeatureKind::Id => groups[2].push(at),
             }
         } else if !reserved.contains(&at) {
             match table.kind(at) {
@@ -103,7 +105,7 @@ fn by_default(
                 Type::Integer | Type::Float | Type::Boolean => groups[1].push(at),
                 Type::Text => strings.push(at),
                 Type::TextList => groups[2].push(at),
-                kind @ (Type::Empty | Type::Other(_)) => {
+                kind @ (Type::Time | Type::Empty | Type::Other(_)) => {
                     ignored.push(Role::ignored(&table.file, &table.names()[at], kind.words()));
                 }
             }
@@ -154,13 +156,13 @@ fn infer(column: &Column) -> Result<FeatureKind> {
     match &column.data {
         Data::IntegerLists(lists) => infer_list(column, lists),
         Data::FloatLists(_) => Ok(FeatureKind::Vector),
-        Data::TextLists(_) => Ok(FeatureKind::Text),
+        Data::TextLists(_) => Ok(FeatureKind::Text(None)),
         Data::Integers(_) | Data::Floats(_) | Data::Booleans(_) => Ok(FeatureKind::Number),
         Data::Text(_) => {
             let alone = Table::from_columns(vec![column.clone()]);
-            Ok(if is_category(&alone, 0)? { FeatureKind::Category } else { FeatureKind::Text })
+            Ok(if is_category(&alone, 0)? { FeatureKind::Category } else { FeatureKind::Text(None) })
         }
-        Data::Empty(_) | Data::Other { .. } => {
+        Data::Times(_) | Data::Empty(_) | Data::Other { .. } => {
             let problem = format!("holds {} and cannot serve as a feature", column.data.kind().words());
             Err(column.error(problem, "choose another column with --features"))
         }
@@ -212,12 +214,24 @@ pub(crate) fn learn(
     Ok((schema, concatenate(parts, rows)?))
 }
 
-/// Applies learnt features to the columns of a table, found by `find`.
+/// Applies learnt features to the columns of a table, found by `find`; also counts the items whose id is unknown and that
+/// are known by their other features only.
 pub(crate) fn apply(
     schema: &[FeatureSchema],
     rows: usize,
     mut find: impl FnMut(&FeatureSchema) -> Result<Column>,
-) -> Result<Features> {
-    let parts = schema.iter().map(|feature| feature.encoding.apply(find(feature)?)).collect::<Result<Vec<_>>>()?;
-    concatenate(parts, rows)
+) -> Result<(Features, usize)> {
+    let (mut parts, mut unknown) = (Vec::with_capacity(schema.len()), 0);
+    for feature in schema {
+        let column = find(feature)?;
+        parts.push(match &feature.encoding {
+            Encoding::Id { ids } if schema.len() > 1 => {
+                let (part, missed) = known_ids(&column, ids)?;
+                unknown = unknown.max(missed);
+                part
+            }
+            encoding => encoding.apply(column)?,
+        });
+    }
+    Ok((concatenate(parts, rows)?, unknown))
 }

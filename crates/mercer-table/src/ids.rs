@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::column::{Column, Data, Text};
+use crate::column::{Column, Data, shorten};
 use crate::error::Result;
 use crate::hash::{Stable, StableMap};
 
@@ -204,9 +204,22 @@ impl<'a> IdIndex<'a> {
     }
 }
 
-/// The position of each cell of `column` in `ids`; `place` says where the ids stand, `remedy` what to do about an unknown
-/// one.
+/// The position of each cell of `column` in `index`; `place` says where its ids stand, `remedy` what to do about an
+/// unknown one.
 pub(crate) fn positions(column: &Column, index: &IdIndex<'_>, place: &str, remedy: &str) -> Result<Vec<u32>> {
+    let found = known_positions(column, index, place)?;
+    let unknown = |row: usize| {
+        let id = match &column.data {
+            Data::Text(ids) => format!("{:?}", shorten(ids.get(row))),
+            data => data.show(row),
+        };
+        column.cell_error(row, format!("holds the id {id}, which is not in {place}"), remedy)
+    };
+    found.into_iter().enumerate().map(|(row, at)| at.ok_or_else(|| unknown(row))).collect()
+}
+
+/// The position of each cell of `column` in `index`, `None` for an unknown id.
+pub(crate) fn known_positions(column: &Column, index: &IdIndex<'_>, place: &str) -> Result<Vec<Option<u32>>> {
     check_ids(column)?;
     if matches!(column.data, Data::Integers(_)) != index.holds_integers() {
         let there = if index.holds_integers() { "integers" } else { "text" };
@@ -214,24 +227,11 @@ pub(crate) fn positions(column: &Column, index: &IdIndex<'_>, place: &str, remed
             format!("holds {}, but {place} holds {there}; text never equals an integer", column.data.kind().words());
         return Err(column.error(problem, "write the ids as integers in both places, or as text in both"));
     }
-    let unknown =
-        |row: usize, id: String| column.cell_error(row, format!("holds the id {id}, which is not in {place}"), remedy);
-    match &column.data {
-        Data::Integers(ids) => {
-            let found = |(row, &id): (usize, &i64)| index.integer(id).ok_or_else(|| unknown(row, id.to_string()));
-            ids.iter().enumerate().map(found).collect()
-        }
-        Data::Text(ids) => lookup_text(ids, index, unknown),
+    Ok(match &column.data {
+        Data::Integers(ids) => ids.iter().map(|&id| index.integer(id)).collect(),
+        Data::Text(ids) => ids.iter().map(|id| index.string(id)).collect(),
         _ => unreachable!("check_ids lets only integers and text through"),
-    }
-}
-
-fn lookup_text<E>(
-    ids: &Text,
-    index: &IdIndex<'_>,
-    unknown: impl Fn(usize, String) -> E,
-) -> std::result::Result<Vec<u32>, E> {
-    ids.iter().enumerate().map(|(row, id)| index.string(id).ok_or_else(|| unknown(row, format!("{id:?}")))).collect()
+    })
 }
 
 /// The two rows of the first id that occurs twice.

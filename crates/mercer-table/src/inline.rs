@@ -7,7 +7,7 @@ use crate::error::{Result, TableError};
 use crate::features::{apply, choose, learn};
 use crate::hash::{Stable, StableMap};
 use crate::ids::{Ids, check_ids};
-use crate::items::{ItemTable, row_fingerprints};
+use crate::items::{ItemTable, row_fingerprints, unknown_words};
 use crate::options::{FeatureKind, ReadOptions, Role};
 use crate::schema::{FeatureSchema, SideSchema, Source};
 use crate::sides::Side;
@@ -62,11 +62,13 @@ pub(crate) struct InlineItems {
     pub(crate) indices: Vec<Vec<u32>>,
 }
 
-/// Reads the items that `sides` describe, inferring everything, or as those of `stored` were read.
+/// Reads the items that `sides` describe, inferring everything, or as those of `stored` were read. `alone`: there are no
+/// other sides, which could have the columns that the options name.
 pub(crate) fn read(
     table: &Table,
     sides: &[&Side],
     options: &ReadOptions,
+    alone: bool,
     stored: Option<&SideSchema>,
 ) -> Result<InlineItems> {
     let (frame, aliases) = frame(table, sides, options, stored)?;
@@ -93,8 +95,7 @@ pub(crate) fn read(
                 NO_FEATURES.contains(&name) && !named
             };
             let reserved: Vec<usize> = id.into_iter().chain(name).chain(others.iter().copied().filter(plain)).collect();
-            // Columns that the options name may be those of the other side.
-            choose(&small, options, id, &reserved, sides.len() == 1)?.features.into_iter().unzip()
+            choose(&small, options, id, &reserved, !alone)?.features.into_iter().unzip()
         }
         Some(side) => {
             let find = |f: &FeatureSchema| frame.find(&f.column).ok_or_else(|| missing_feature(table, sides, f, side));
@@ -111,9 +112,12 @@ pub(crate) fn read(
         small = selected(&frame, &groups.first)?;
     }
     let rows = groups.first.len();
+    let mut unknown_ids = 0;
     let (features_schema, features) = match stored {
         Some(side) => {
-            (Vec::new(), apply(&side.features, rows, |f| small.column(small.require(&f.column, "")?).cloned())?)
+            let found = apply(&side.features, rows, |f| small.column(small.require(&f.column, "")?).cloned())?;
+            unknown_ids = found.1;
+            (Vec::new(), found.0)
         }
         None => {
             let mut parts = Vec::new();
@@ -153,8 +157,13 @@ pub(crate) fn read(
     };
     let fingerprints = if id.is_some() { ids.fingerprints() } else { row_fingerprints(features.rows()) };
     let indices = groups.of_row.chunks(table.rows).map(<[u32]>::to_vec).collect();
-    let roles = roles(table, sides, &frame, id, name, &columns, &schema);
-    Ok(InlineItems { items: ItemTable { ids, names, features, split: None, fingerprints, schema, roles }, indices })
+    let mut roles = roles(table, sides, &frame, id, name, &columns, &schema);
+    if unknown_ids > 0 {
+        let own = roles.iter_mut().filter(|role| role.role.contains(" id and feature: "));
+        own.for_each(|role| role.role += &unknown_words(unknown_ids, rows));
+    }
+    let items = ItemTable { ids, names, features, split: None, fingerprints, unknown_ids, schema, roles };
+    Ok(InlineItems { items, indices })
 }
 
 fn roles(
@@ -170,12 +179,17 @@ fn roles(
     for side in sides {
         if let Some(at) = side.id {
             let full = &table.names()[at];
-            roles.push(match id {
-                Some(_) if schema.is_id_table() => {
-                    Role::used(&table.file, full, format!("{} id, {}", side.role, schema.features[0].encoding.words()))
+            let as_feature = id.and_then(|id| features.iter().position(|&f| f == id));
+            let (side_role, words) = (side.slot.role, |f: usize| schema.features[f].encoding.words());
+            roles.push(match (id, as_feature) {
+                (Some(_), Some(f)) if schema.is_id_table() => {
+                    Role::used(&table.file, full, format!("{side_role} id, {}", words(f)))
                 }
-                Some(_) => Role::used(&table.file, full, format!("{} id", side.role)),
-                None => Role::ignored(&table.file, full, "the items are known by their features"),
+                (Some(_), Some(f)) => {
+                    Role::used(&table.file, full, format!("{side_role} id and feature: {}", words(f)))
+                }
+                (Some(_), None) => Role::used(&table.file, full, format!("{side_role} id")),
+                (None, _) => Role::ignored(&table.file, full, "the items are known by their features"),
             });
         }
         for (at, canonical) in &side.inline {
@@ -186,10 +200,10 @@ fn roles(
                 Role::used(
                     &table.file,
                     full,
-                    format!("{} feature: {}", side.role, schema.features[feature].encoding.words()),
+                    format!("{} feature: {}", side.slot.role, schema.features[feature].encoding.words()),
                 )
             } else if place.is_some() && place == name {
-                Role::used(&table.file, full, format!("{} name", side.role))
+                Role::used(&table.file, full, format!("{} name", side.slot.role))
             } else {
                 Role::ignored(&table.file, full, format!("no feature by default; --features {canonical} chooses it"))
             });
@@ -262,36 +276,32 @@ fn frame(
     Ok((Table::from_columns(columns), aliases))
 }
 
+/// The columns at `places` one below the other.
 fn stacked(table: &Table, name: &str, places: &[usize]) -> Result<Column> {
+    let names: Vec<String> = places.iter().map(|&at| table.names()[at].clone()).collect();
     let first = table.column(places[0])?;
-    let names = [places[0], places[places.len() - 1]].map(|at| table.names()[at].clone());
-    let mut rows: Vec<usize> = (0..table.rows).map(|row| 2 * row).collect();
+    let mut rows: Vec<usize> = Vec::with_capacity(places.len() * table.rows);
     let (mut data, mut missing) = (first.data.clone(), first.missing);
-    if let Some(&at) = places.get(1) {
-        let second = table.column(at)?;
-        rows.extend((0..table.rows).map(|row| 2 * row + 1));
-        missing = missing.or(second.missing.map(|row| row + table.rows));
-        data = data.append(second.data.clone()).map_err(|(a, b)| {
+    for (part, &at) in places.iter().enumerate() {
+        let next = table.column(at)?;
+        rows.extend((0..table.rows).map(|row| next.locate(row).1 * places.len() + part));
+        if part == 0 {
+            continue;
+        }
+        missing = missing.or(next.missing.map(|row| row + part * table.rows));
+        data = data.append(next.data.clone()).map_err(|(a, b)| {
             let problem = format!("holds {} where `{}` holds {}", b.words(), names[0], a.words());
-            TableError::column(&table.file, &names[1], problem, "give both sides' columns one type")
+            TableError::column(&table.file, &names[part], problem, "give all sides' columns one type")
         })?;
     }
     let origin = Some(Origin { names, rows: Arc::new(rows) });
     Ok(Column { file: table.file.clone(), name: name.into(), data, missing, origin })
 }
 
+/// The rows of `frame` named by `rows`, complete by then.
 fn selected(frame: &Table, rows: &[usize]) -> Result<Table> {
-    let mut columns = Vec::new();
-    for at in 0..frame.names().len() {
-        let column = frame.column(at)?;
-        let origin = column.origin.as_ref().map(|origin| Origin {
-            names: origin.names.clone(),
-            rows: Arc::new(rows.iter().map(|&r| origin.rows[r]).collect()),
-        });
-        let (file, name, data) = (column.file.clone(), column.name.clone(), column.data.select(rows));
-        columns.push(Column { file, name, data, missing: None, origin });
-    }
-    Ok(Table::from_columns(columns))
+    let one = |at: usize| frame.column(at).map(|column| Column { missing: None, ..column.select(rows) });
+    Ok(Table::from_columns((0..frame.names().len()).map(one).collect::<Result<_>>()?))
 }
 
 /// Rows that are one item.

@@ -3,7 +3,7 @@
 use mercer::{Features, Rows, Split};
 
 use crate::column::{Column, Data, Type, shorten};
-use crate::encode::knows_all;
+use crate::encode::{Encoding, knows_all};
 use crate::error::{Result, TableError};
 use crate::features::{apply, choose, learn};
 use crate::hash::Stable;
@@ -25,6 +25,8 @@ pub struct ItemTable {
     pub split: Option<Vec<Split>>,
     /// A stable hash of each item's id, or of its features if it has none: by it, known items are recognised later.
     pub fingerprints: Vec<u64>,
+    /// Items whose id the model does not know, which it knows by their other features only.
+    pub unknown_ids: usize,
     /// How the items were read.
     pub schema: SideSchema,
     /// What each column was used for.
@@ -191,29 +193,43 @@ pub(crate) fn apply_table(
         None => &[],
     };
     let mut at_feature = 0;
-    let features = apply(&side.features, table.rows, |feature| {
+    let mut id_feature = None;
+    let (features, unknown_ids) = apply(&side.features, table.rows, |feature| {
         let own = renamed.get(at_feature);
         at_feature += 1;
         let found = match own {
             Some(name) => table.find(name),
             None => std::iter::once(&feature.column).chain(&feature.aliases).find_map(|n| table.find(n)),
         };
-        // The id of an id table goes by any name.
-        let found = found.or(frame.id.filter(|_| own.is_none() && side.is_id_table()));
+        // The items' own ids go by any name.
+        let own_id = side.is_id_table() || side.has_ids() && side.id_column.as_ref() == Some(&feature.column);
+        let found = found.or(frame.id.filter(|_| own.is_none() && own_id));
         let Some(at) = found else {
             let name = own.unwrap_or(&feature.column);
             let remedy = format!("the model was fitted on {}; --features COL,.. gives other names", side.describe());
             return Err(table.missing(&format!("`{name}`"), &remedy));
         };
+        if matches!(feature.encoding, Encoding::Id { .. }) {
+            id_feature = Some(roles.len());
+        }
         roles.push(Role::used(&table.file, &table.names()[at], format!("feature: {}", feature.encoding.words())));
         table.column(at).cloned()
     })?;
+    if let (Some(at), true) = (id_feature, unknown_ids > 0) {
+        roles[at].role += &unknown_words(unknown_ids, table.rows);
+    }
     for (at, name) in table.names().iter().enumerate() {
         if !frame.reserved().contains(&at) && !roles.iter().any(|r| r.column == *name) {
             roles.push(Role::ignored(&table.file, name, "the model was fitted without it"));
         }
     }
-    assemble(&table, &frame, features, side.clone(), in_order(&table, roles))
+    let items = assemble(&table, &frame, features, side.clone(), in_order(&table, roles))?;
+    Ok(ItemTable { unknown_ids, ..items })
+}
+
+/// Says that some items are known by their other features only.
+pub(crate) fn unknown_words(unknown: usize, of: usize) -> String {
+    format!("; {unknown} of {of} unknown, known by their other features only")
 }
 
 fn checked_ids(table: &Table, at: usize) -> Result<&Column> {
@@ -256,7 +272,7 @@ fn assemble(
     };
     let split = frame.split.map(|at| splits(table.column(at)?)).transpose()?;
     let ids = ids.unwrap_or_else(|| Ids::Integers((1..=table.rows as i64).collect()));
-    Ok(ItemTable { ids, names, features, split, fingerprints, schema, roles })
+    Ok(ItemTable { ids, names, features, split, fingerprints, unknown_ids: 0, schema, roles })
 }
 
 fn in_order(table: &Table, mut roles: Vec<Role>) -> Vec<Role> {

@@ -44,27 +44,38 @@
 //! ```
 
 mod column;
+mod compared;
+mod comparisons;
 mod csv_reader;
 mod encode;
 mod error;
+mod extras;
 mod features;
 mod guard;
 mod hash;
 mod ids;
 mod inline;
 mod items;
+mod labels;
 mod options;
 mod pairs;
 mod parquet_reader;
+mod rankings;
+mod relation;
+mod resolve;
 mod schema;
 mod sides;
 mod source;
+mod times;
+mod values;
 mod write;
 
+pub use comparisons::{ComparisonTable, Observed, read_relation, read_relation_with};
 pub use error::{Result, TableError, TableErrorKind};
 pub use ids::{IdIndex, Ids};
 pub use items::{ItemTable, read_items, read_items_with};
 pub use options::{FeatureKind, Input, ItemInputs, ReadOptions, Role};
-pub use pairs::{PairTable, read, read_with};
+pub use pairs::{Negatives, PairTable, read, read_with};
+pub use relation::RelationKind;
 pub use schema::{Schema, SideSchema};
 pub use write::{OutColumn, write};

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::error::TableError;
+use crate::relation::RelationKind;
 
 /// Where a table comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// A file: Parquet if it begins so, else CSV with commas, tabs or semicolons.
+    /// A file: Parquet or JSON lines if it begins so, else CSV with commas, tabs or semicolons.
     Path(PathBuf),
     /// Standard input, told apart in the same way. Only one table of a run can come from it.
     Stdin,
@@ -57,9 +58,9 @@ pub enum FeatureKind {
     Set(Option<usize>),
     /// Lists of one length, as they are.
     Vector,
-    /// Text, as hashed words and character n-grams in 4096 columns, of norm one.
-    Text,
-    /// One column for each distinct value.
+    /// Text, as hashed words and character n-grams, of norm one; in so many columns, 4096 by default.
+    Text(Option<usize>),
+    /// One column for each distinct value; of lists of text, one for each distinct element.
     Category,
     /// A number, shifted and scaled to mean 0 and variance 1.
     Number,
@@ -71,26 +72,38 @@ impl FromStr for FeatureKind {
     type Err = TableError;
 
     fn from_str(text: &str) -> Result<Self, TableError> {
-        const KINDS: &str = "write set, set=2048, vector, text, category, number or id";
+        const KINDS: &str = "write set, set=2048, vector, text, text=16384, category, number or id";
         match text.trim() {
             "set" => Ok(FeatureKind::Set(None)),
             "vector" => Ok(FeatureKind::Vector),
-            "text" => Ok(FeatureKind::Text),
+            "text" => Ok(FeatureKind::Text(None)),
             "category" => Ok(FeatureKind::Category),
             "number" => Ok(FeatureKind::Number),
             "id" => Ok(FeatureKind::Id),
-            other => match other.strip_prefix("set=").map(|n| n.trim().parse::<u32>()) {
-                Some(Ok(bound)) if bound > 0 => Ok(FeatureKind::Set(Some(bound as usize))),
-                Some(_) => {
-                    let problem = format!("the bound of `{other}` is not a whole number from 1 to {}", u32::MAX);
-                    Err(TableError::usage(
-                        "--feature",
-                        problem,
-                        "write for instance set=2048, or set alone to infer it",
-                    ))
+            other => match other.split_once('=') {
+                Some(("set", bound)) => {
+                    columns(other, bound, u32::MAX as usize, "set=2048").map(|n| FeatureKind::Set(Some(n)))
                 }
-                None => Err(TableError::usage("--feature", format!("`{other}` is no kind of feature"), KINDS)),
+                Some(("text", bound)) => {
+                    columns(other, bound, MOST_HASHED, "text=16384").map(|n| FeatureKind::Text(Some(n)))
+                }
+                _ => Err(TableError::usage("--feature", format!("`{other}` is no kind of feature"), KINDS)),
             },
+        }
+    }
+}
+
+/// Most columns of hashed text: rows are summed in a buffer of this length.
+pub(crate) const MOST_HASHED: usize = 1 << 24;
+
+/// The number behind `=` in `text`.
+fn columns(text: &str, number: &str, most: usize, example: &str) -> Result<usize, TableError> {
+    match number.trim().parse() {
+        Ok(number) if (1..=most).contains(&number) => Ok(number),
+        _ => {
+            let problem = format!("the bound of `{text}` is not a whole number from 1 to {most}");
+            let (alone, _) = example.split_once('=').unwrap_or((example, ""));
+            Err(TableError::usage("--feature", problem, format!("write for instance {example}, or {alone} alone")))
         }
     }
 }
@@ -101,7 +114,8 @@ impl fmt::Display for FeatureKind {
             FeatureKind::Set(None) => f.write_str("set"),
             FeatureKind::Set(Some(bound)) => write!(f, "set={bound}"),
             FeatureKind::Vector => f.write_str("vector"),
-            FeatureKind::Text => f.write_str("text"),
+            FeatureKind::Text(None) => f.write_str("text"),
+            FeatureKind::Text(Some(columns)) => write!(f, "text={columns}"),
             FeatureKind::Category => f.write_str("category"),
             FeatureKind::Number => f.write_str("number"),
             FeatureKind::Id => f.write_str("id"),
@@ -128,6 +142,20 @@ pub struct ReadOptions {
     pub features: Option<Vec<String>>,
     /// Kinds forced on columns. Naming a kind adds its column to the features.
     pub kinds: Vec<(String, FeatureKind)>,
+    /// What rows say; inferred if `None`.
+    pub relation: Option<RelationKind>,
+    /// The column of times.
+    pub time: Option<String>,
+    /// The column of each pair's own negatives: ids of keys, or lists of them.
+    pub negatives: Option<String>,
+    /// The column of the query, or anchor, of comparisons.
+    pub query: Option<String>,
+    /// The column of the preferred key, or positive, of comparisons.
+    pub better: Option<String>,
+    /// The column of the key that is not preferred, or negative, of comparisons.
+    pub worse: Option<String>,
+    /// The column of lists of keys, best first, which become comparisons.
+    pub ranking: Option<String>,
     /// The value of all pairs that the table does not list; carried for the caller, not used here.
     pub absent: Option<f32>,
 }
@@ -173,7 +201,7 @@ mod tests {
 
     #[test]
     fn kinds_print_as_they_are_written() {
-        for text in ["set", "set=2048", "vector", "text", "category", "number", "id"] {
+        for text in ["set", "set=2048", "vector", "text", "text=16384", "category", "number", "id"] {
             assert_eq!(text.parse::<FeatureKind>().unwrap().to_string(), text);
         }
     }
@@ -182,7 +210,7 @@ mod tests {
     fn a_wrong_kind_says_which_kinds_there_are() {
         let message = "bits".parse::<FeatureKind>().unwrap_err().to_string();
         assert!(message.contains("`bits`") && message.contains("set=2048"), "{message}");
-        for text in ["set=0", "set=-1", "set=x", "set=99999999999"] {
+        for text in ["set=0", "set=-1", "set=x", "set=99999999999", "text=0", "text=16777217", "text="] {
             let message = text.parse::<FeatureKind>().unwrap_err().to_string();
             assert!(message.contains("whole number from 1"), "{message}");
         }

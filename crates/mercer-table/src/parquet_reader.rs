@@ -2,11 +2,12 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ArrowPrimitiveType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
-    UInt16Type, UInt32Type, UInt64Type,
+    ArrowPrimitiveType, Date32Type, Date64Type, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
+    UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, ArrayRef};
-use arrow_schema::DataType;
+use arrow_schema::{DataType, TimeUnit};
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
@@ -94,6 +95,7 @@ fn type_of(arrow: &DataType) -> Type {
         D::Float16 | D::Float32 | D::Float64 => Type::Float,
         D::Boolean => Type::Boolean,
         D::Utf8 => Type::Text,
+        D::Timestamp(..) | D::Date32 | D::Date64 => Type::Time,
         D::List(item) => match type_of(item.data_type()) {
             Type::Integer => Type::IntegerList,
             Type::Float => Type::FloatList,
@@ -122,6 +124,7 @@ impl Cells {
             Type::Integer => Data::Integers(Vec::with_capacity(rows.min(1 << 20))),
             Type::Float => Data::Floats(Vec::with_capacity(rows.min(1 << 20))),
             Type::Boolean => Data::Booleans(Vec::new()),
+            Type::Time => Data::Times(Vec::new()),
             Type::Text => Data::Text(Text::default()),
             Type::IntegerList => Data::IntegerLists(Lists::default()),
             Type::FloatList => Data::FloatLists(Lists::default()),
@@ -141,6 +144,7 @@ impl Cells {
         match &mut self.data {
             Data::Integers(out) => too_large = integers(array, out).map(|(at, value)| (before + at, value)),
             Data::Floats(out) => floats(array, |v| out.push(v)),
+            Data::Times(out) => times(array, out),
             Data::Booleans(out) => out.extend(array.as_boolean().iter().map(|v| v.unwrap_or(false))),
             Data::Text(out) => texts(array, out),
             Data::IntegerLists(out) => {
@@ -220,6 +224,27 @@ fn floats(array: &ArrayRef, mut push: impl FnMut(f64)) {
         }
         DataType::Float32 => array.as_primitive::<Float32Type>().values().iter().for_each(|&v| push(f64::from(v))),
         _ => array.as_primitive::<Float64Type>().values().iter().for_each(|&v| push(v)),
+    }
+}
+
+/// Appends dates and timestamps as seconds since 1970; `unit`: how many of the array's make a second.
+fn times(array: &ArrayRef, out: &mut Vec<f64>) {
+    fn scaled<T: ArrowPrimitiveType>(
+        array: &ArrayRef,
+        unit: f64,
+        to_f64: impl Fn(T::Native) -> f64,
+        out: &mut Vec<f64>,
+    ) {
+        out.extend(array.as_primitive::<T>().values().iter().map(|&v| to_f64(v) / unit));
+    }
+    let float = |v: i64| v as f64;
+    match array.data_type() {
+        DataType::Date32 => scaled::<Date32Type>(array, 1.0, |days| 86_400.0 * f64::from(days), out),
+        DataType::Date64 => scaled::<Date64Type>(array, 1e3, float, out),
+        DataType::Timestamp(TimeUnit::Second, _) => scaled::<TimestampSecondType>(array, 1.0, float, out),
+        DataType::Timestamp(TimeUnit::Millisecond, _) => scaled::<TimestampMillisecondType>(array, 1e3, float, out),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => scaled::<TimestampMicrosecondType>(array, 1e6, float, out),
+        _ => scaled::<TimestampNanosecondType>(array, 1e9, float, out),
     }
 }
 

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::encode::Encoding;
 use crate::error::{Result, TableError};
+use crate::ids::Ids;
+use crate::labels::Labels;
+use crate::relation::RelationKind;
 
 /// The version that is written, and the latest that is read.
 const VERSION: u32 = 1;
@@ -19,16 +22,48 @@ pub struct Schema {
     pub(crate) columns: PairColumns,
 }
 
-/// The columns of the pair table, by role.
+/// The columns of the pair table, by role, and what its rows say.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct PairColumns {
     /// The id column of the query side, or its only inline column.
     pub(crate) x: Option<String>,
+    /// The same of the key side; of comparisons, of the preferred key.
     pub(crate) y: Option<String>,
     pub(crate) value: Option<String>,
     pub(crate) weight: Option<String>,
     pub(crate) split: Option<String>,
+    /// `None` in files from before there were kinds: values, or clicks without a value column.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kind: Option<RelationKind>,
+    /// Which value of a label column is 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) labels: Option<Labels>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) negatives: Option<String>,
+    /// Of comparisons: the column of the key that is not preferred.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) worse: Option<String>,
+    /// Of comparisons: what the table calls the query, the preferred and the other key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) compared: Option<Compared>,
+}
+
+/// What a table of comparisons calls its sides: a label stands for `<label>_id`, `<label>` and `<label>_...`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Compared {
+    pub(crate) query: Option<String>,
+    pub(crate) better: String,
+    pub(crate) worse: String,
+}
+
+impl PairColumns {
+    /// The columns that belong to no side.
+    pub(crate) fn others(&self) -> impl Iterator<Item = &str> {
+        [&self.value, &self.weight, &self.split, &self.time, &self.negatives].into_iter().flatten().map(String::as_str)
+    }
 }
 
 /// How the items of one side, or of both, were read.
@@ -101,6 +136,27 @@ impl Schema {
         self.columns.value.as_deref()
     }
 
+    /// What the rows of the fit said.
+    pub fn kind(&self) -> RelationKind {
+        let before = if self.columns.value.is_some() { RelationKind::Value } else { RelationKind::Clicks };
+        self.columns.kind.unwrap_or(before)
+    }
+
+    /// The value that was taken for 0 and that for 1, of a fit on labels.
+    pub fn label_values(&self) -> Option<(&str, &str)> {
+        self.columns.labels.as_ref().map(|l| (l.zero.as_str(), l.one.as_str()))
+    }
+
+    /// The name of the column of times the model was fitted with.
+    pub fn time_column(&self) -> Option<&str> {
+        self.columns.time.as_deref()
+    }
+
+    /// Whether the model was fitted on comparisons without a query: its query side is one constant item, `all`.
+    pub fn has_one_query(&self) -> bool {
+        self.columns.compared.as_ref().is_some_and(|c| c.query.is_none())
+    }
+
     /// The schema as JSON.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("a schema has string keys only")
@@ -112,6 +168,18 @@ impl Schema {
     /// [`TableErrorKind::Schema`](crate::TableErrorKind::Schema) if it is damaged or from a later version.
     pub fn from_json(json: &str) -> Result<Self> {
         let schema: Schema = parse(json)?;
+        if schema.kind().is_comparison() && schema.columns.compared.is_none() {
+            return Err(TableError::schema("is one of comparisons and names no columns of theirs", None));
+        }
+        if schema.has_one_query() && (schema.keys.is_none() || schema.queries.dim() != 1) {
+            return Err(TableError::schema(
+                "is one of comparisons without a query, and has queries all the same",
+                None,
+            ));
+        }
+        if schema.key_side().labels.is_empty() && schema.has_one_query() {
+            return Err(TableError::schema("does not name its keys", None));
+        }
         [Some(&schema.queries), schema.keys.as_ref()].into_iter().flatten().try_for_each(SideSchema::check)?;
         Ok(schema)
     }
@@ -123,6 +191,13 @@ impl SideSchema {
         SideSchema { version: VERSION, source, labels, id_column, name_column, split_column, features }
     }
 
+    /// The query side of comparisons without a query: one item, which all of them share.
+    pub(crate) fn one_query() -> Self {
+        let encoding = Encoding::Id { ids: Ids::Strings(vec!["all".into()]) };
+        let feature = FeatureSchema { column: "query".into(), aliases: Vec::new(), encoding };
+        SideSchema::new(Source::Ids, vec!["query".into()], vec![feature])
+    }
+
     /// Number of feature columns.
     pub fn dim(&self) -> usize {
         self.features.iter().map(|f| f.encoding.dim()).sum()
@@ -131,6 +206,11 @@ impl SideSchema {
     /// Whether the only feature is the id, so that only items of the fit are known.
     pub fn is_id_table(&self) -> bool {
         matches!(self.features.as_slice(), [FeatureSchema { encoding: Encoding::Id { .. }, .. }])
+    }
+
+    /// Whether ids are among the features, alone or beside others.
+    pub fn has_ids(&self) -> bool {
+        self.features.iter().any(|f| matches!(f.encoding, Encoding::Id { .. }))
     }
 
     /// The path of the item table, as it was given; `None` if the items stood in the pair table.

@@ -1,4 +1,4 @@
-//! Which columns of a pair table are its two sides.
+//! Which columns of a table are its sides: query and key of a pair, or query, preferred and other key of a comparison.
 
 use crate::column::{Column, Data, Type};
 use crate::error::{Result, TableError};
@@ -16,11 +16,27 @@ const FAMILIES: [(&str, &str, bool); 5] = [
     ("x", "y", true),
 ];
 
-/// One side of a pair table.
+/// Which side a column is sought for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Slot {
+    /// Its item set: 0 for queries, 1 for keys.
+    which: usize,
+    /// What roles call it.
+    pub(crate) role: &'static str,
+    /// The option that names its column.
+    pub(crate) flag: &'static str,
+}
+
+const QUERY: Slot = Slot { which: 0, role: "query", flag: "--x" };
+const KEY: Slot = Slot { which: 1, role: "key", flag: "--y" };
+pub(crate) const ASKING: Slot = Slot { which: 0, role: "query", flag: "--query" };
+pub(crate) const PREFERRED: Slot = Slot { which: 1, role: "preferred key", flag: "--better" };
+pub(crate) const OTHER: Slot = Slot { which: 1, role: "other key", flag: "--worse" };
+
+/// One side of a table.
 #[derive(Clone, Debug)]
 pub(crate) struct Side {
-    /// Whether it is the `query` side or the `key` side.
-    pub(crate) role: &'static str,
+    pub(crate) slot: Slot,
     /// What the table calls it: `x`, `query`, ...
     pub(crate) label: String,
     /// The column of ids.
@@ -32,7 +48,12 @@ pub(crate) struct Side {
 }
 
 impl Side {
-    fn is_some(&self) -> bool {
+    /// The column of a side without prefixed ones: that of ids, or the only inline one.
+    pub(crate) fn own_column(&self) -> Option<usize> {
+        self.id.or(if self.bare { self.inline.first().map(|(at, _)| *at) } else { None })
+    }
+
+    pub(crate) fn is_some(&self) -> bool {
         self.id.is_some() || !self.inline.is_empty()
     }
 
@@ -41,12 +62,30 @@ impl Side {
     }
 }
 
-/// Both sides.
+/// The sides of a table.
 pub(crate) struct Sides {
-    pub(crate) query: Side,
-    pub(crate) key: Side,
-    /// Whether the names say that both sides are of one kind; `None`: they do not say.
+    /// The query side; `None`: all rows have the same query.
+    pub(crate) query: Option<Side>,
+    /// The key side of pairs, or the preferred and the other key of comparisons.
+    pub(crate) keys: Vec<Side>,
+    /// Whether the names say that queries and keys are of one kind; `None`: they do not say.
     pub(crate) alike: Option<bool>,
+}
+
+impl Sides {
+    fn pair(query: Side, key: Side, alike: Option<bool>) -> Self {
+        Sides { query: Some(query), keys: vec![key], alike }
+    }
+
+    /// All sides, the query first.
+    pub(crate) fn all(&self) -> Vec<&Side> {
+        self.query.iter().chain(&self.keys).collect()
+    }
+
+    /// Whether column `at` belongs to a side.
+    pub(crate) fn uses(&self, at: usize) -> bool {
+        self.query.iter().chain(&self.keys).any(|side| side.uses(at))
+    }
 }
 
 /// How a side is to be read.
@@ -60,47 +99,98 @@ enum Mode<'a> {
     Inline(&'a SideSchema),
 }
 
-const ROLES: [&str; 2] = ["query", "key"];
-
-struct Finder<'a> {
-    table: &'a Table,
+/// Finds the sides of one table.
+pub(crate) struct Finder<'a> {
+    pub(crate) table: &'a Table,
     options: &'a ReadOptions,
     modes: [Mode<'a>; 2],
     /// Columns of another role, by the options or the schema.
     taken: Vec<&'a str>,
 }
 
-/// Finds both sides. `with_items`: ids are expected, because item tables describe the items.
-pub(crate) fn find<'a>(
-    table: &'a Table,
-    options: &'a ReadOptions,
-    with_items: bool,
-    stored: Option<&'a Schema>,
-) -> Result<Sides> {
-    let mode = |side: Option<&'a SideSchema>| match side {
-        Some(side) if side.source == Source::Inline => Mode::Inline(side),
-        Some(_) => Mode::Ids,
-        None if with_items => Mode::Ids,
-        None => Mode::Infer,
+/// Whether the sides of pairs are found by their names.
+pub(crate) fn names_pairs(table: &Table) -> bool {
+    FAMILIES.iter().any(|(x, y, _)| present(table, x) && present(table, y))
+}
+
+/// Whether `table` has a column of ids, an own or a prefixed column of the side called `label`.
+pub(crate) fn present(table: &Table, label: &str) -> bool {
+    table.names().iter().any(|name| {
+        name.strip_prefix(label)
+            .is_some_and(|rest| rest.is_empty() || rest.strip_prefix('_').is_some_and(|r| !r.is_empty()))
+    })
+}
+
+/// The names under which either side of pairs may come: those of queries, then those of keys.
+pub(crate) fn pair_names() -> [Vec<String>; 2] {
+    let own = |side: usize| FAMILIES[1..].iter().map(|(x, y, _)| [x, y][side].to_string()).collect();
+    [own(0), own(1)]
+}
+
+/// Finds the sides of pairs. `with_items`: ids are expected, because item tables describe the items.
+pub(crate) fn find(table: &Table, options: &ReadOptions, with_items: bool, stored: Option<&Schema>) -> Result<Sides> {
+    let finder = Finder::new(table, options, with_items, stored);
+    let sides = match stored.filter(|s| s.has_one_query()) {
+        Some(schema) => finder.only_key(schema)?,
+        None => finder.named(stored)?,
     };
-    let modes = [mode(stored.map(|s| &s.queries)), mode(stored.map(Schema::key_side))];
-    let stored_columns = stored.map(|s| &s.columns);
-    let own = [&options.value, &options.weight, &options.split].into_iter().flatten();
-    let theirs = stored_columns.into_iter().flat_map(|c| [&c.value, &c.weight, &c.split]).flatten();
-    let taken = own.chain(theirs).map(String::as_str).collect();
-    let finder = Finder { table, options, modes, taken };
-    let sides = finder.named(stored)?;
-    for (side, mode, flag) in [(&sides.query, modes[0], "--x"), (&sides.key, modes[1], "--y")] {
-        if matches!(mode, Mode::Ids) && side.id.is_none() {
-            let wanted = format!("`{}_id` of ids", side.label);
-            let remedy = format!("the items are known by id, so the pair table needs ids; {flag} COL names the column");
-            return Err(table.missing(&wanted, &remedy));
-        }
-    }
+    finder.check_ids(&sides)?;
     Ok(sides)
 }
 
-impl Finder<'_> {
+impl<'a> Finder<'a> {
+    pub(crate) fn new(
+        table: &'a Table,
+        options: &'a ReadOptions,
+        with_items: bool,
+        stored: Option<&'a Schema>,
+    ) -> Finder<'a> {
+        let mode = |side: Option<&'a SideSchema>| match side {
+            Some(side) if side.source == Source::Inline => Mode::Inline(side),
+            Some(_) => Mode::Ids,
+            None if with_items => Mode::Ids,
+            None => Mode::Infer,
+        };
+        let modes = [mode(stored.map(|s| &s.queries)), mode(stored.map(Schema::key_side))];
+        let own = [&options.value, &options.weight, &options.split, &options.time, &options.negatives];
+        let theirs = stored.into_iter().flat_map(|s| s.columns.others());
+        let taken = own.into_iter().flatten().map(String::as_str).chain(theirs).collect();
+        Finder { table, options, modes, taken }
+    }
+
+    /// Refuses a side without ids where its items are known by them.
+    pub(crate) fn check_ids(&self, sides: &Sides) -> Result<()> {
+        for side in sides.all() {
+            if matches!(self.modes[side.slot.which], Mode::Ids) && side.id.is_none() {
+                let wanted = format!("`{}_id` of ids", side.label);
+                let flag = side.slot.flag;
+                let remedy =
+                    format!("the items are known by id, so the pair table needs ids; {flag} COL names the column");
+                return Err(self.table.missing(&wanted, &remedy));
+            }
+        }
+        Ok(())
+    }
+
+    /// The key side alone, of pairs for a model with one query for all.
+    fn only_key(&self, schema: &Schema) -> Result<Sides> {
+        let there = |name: &String| self.table.find(name).is_some();
+        let known = self.options.y.clone().or(schema.columns.y.clone().filter(there));
+        let key = match known {
+            Some(name) => self.explicit_side(&name, label_of(&name), &label_of(&name), KEY)?,
+            None => {
+                let [_, names] = pair_names();
+                let mut labels = schema.key_side().labels.iter().chain(&names);
+                let Some(label) = labels.find(|label| present(self.table, label)) else {
+                    let wanted = format!("`{}` or `item` of keys", schema.key_side().labels[0]);
+                    return Err(self.table.missing(&wanted, "name the column of keys with --y COL"));
+                };
+                self.gather(label, label, KEY, true)?
+            }
+        };
+        Ok(Sides { query: None, keys: vec![key], alike: None })
+    }
+
     fn named(&self, stored: Option<&Schema>) -> Result<Sides> {
         let (mut x, mut y) = (self.options.x.clone(), self.options.y.clone());
         if let (None, None, Some(schema)) = (&x, &y, stored) {
@@ -132,26 +222,26 @@ impl Finder<'_> {
     }
 
     fn explicit(&self, x: &str, y: &str) -> Result<Sides> {
-        let label = |name: &str| name.strip_suffix("_id").filter(|l| !l.is_empty()).unwrap_or(name).to_string();
-        let (a, b) = (label(x), label(y));
+        let (a, b) = (label_of(x), label_of(y));
         let alike = FAMILIES.iter().find(|(x, y, _)| *x == a && *y == b).map(|f| f.2);
-        let side = |name: &str, label: String, canonical: &str, which: usize| -> Result<Side> {
-            let at = self.table.require(name, &format!("name the side's column with {}", ["--x", "--y"][which]))?;
-            let mut side = Side { role: ROLES[which], id: None, inline: Vec::new(), bare: false, label };
-            if self.is_inline(at, which, canonical, true)? {
-                side.inline.push((at, canonical.to_string()));
-                side.bare = true;
-            } else {
-                side.id = Some(at);
-                if name != side.label {
-                    side.inline = self.prefixed(&side.label);
-                }
+        let (ca, cb) = if alike == Some(false) { (a.clone(), b.clone()) } else { (a.clone(), a.clone()) };
+        Ok(Sides::pair(self.explicit_side(x, a, &ca, QUERY)?, self.explicit_side(y, b, &cb, KEY)?, alike))
+    }
+
+    /// The side whose own column is `name`; `canonical` names that column if it describes the item itself.
+    pub(crate) fn explicit_side(&self, name: &str, label: String, canonical: &str, slot: Slot) -> Result<Side> {
+        let at = self.table.require(name, &format!("name the side's column with {}", slot.flag))?;
+        let mut side = Side { slot, id: None, inline: Vec::new(), bare: false, label };
+        if self.is_inline(at, slot.which, canonical, true)? {
+            side.inline.push((at, canonical.to_string()));
+            side.bare = true;
+        } else {
+            side.id = Some(at);
+            if name != side.label {
+                side.inline = self.prefixed(&side.label);
             }
-            Ok(side)
-        };
-        let (ca, cb) = if alike == Some(false) { (&a, &b) } else { (&a, &a) };
-        let (query, key) = (side(x, a.clone(), ca, 0)?, side(y, b.clone(), cb, 1)?);
-        Ok(Sides { query, key, alike })
+        }
+        Ok(side)
     }
 
     fn inferred(&self) -> Result<Sides> {
@@ -160,10 +250,10 @@ impl Finder<'_> {
                 // Ids under `x_id` come before all other names, the bare names `x` and `y` after them.
                 let bare = place > 0;
                 let (cx, cy) = if alike { (x, x) } else { (x, y) };
-                let (query, key) = (self.gather(x, cx, 0, bare)?, self.gather(y, cy, 1, bare)?);
+                let (query, key) = (self.gather(x, cx, QUERY, bare)?, self.gather(y, cy, KEY, bare)?);
                 let named = |side: &Side| side.id.is_some() || side.bare;
                 if if ids_only { named(&query) && named(&key) } else { query.is_some() && key.is_some() } {
-                    return Ok(Sides { query, key, alike: Some(alike) });
+                    return Ok(Sides::pair(query, key, Some(alike)));
                 }
             }
         }
@@ -173,11 +263,11 @@ impl Finder<'_> {
     }
 
     /// The columns of the side called `label`; `canonical` names its bare column.
-    fn gather(&self, label: &str, canonical: &str, which: usize, bare: bool) -> Result<Side> {
+    pub(crate) fn gather(&self, label: &str, canonical: &str, slot: Slot, bare: bool) -> Result<Side> {
         let id = self.table.find(&format!("{label}_id"));
-        let mut side = Side { role: ROLES[which], label: label.into(), id, inline: Vec::new(), bare: false };
+        let mut side = Side { slot, label: label.into(), id, inline: Vec::new(), bare: false };
         if let Some(at) = self.table.find(label).filter(|_| bare) {
-            if self.is_inline(at, which, canonical, false)? {
+            if self.is_inline(at, slot.which, canonical, false)? {
                 side.inline.push((at, canonical.to_string()));
                 side.bare = true;
             } else if side.id.is_none() {
@@ -209,10 +299,15 @@ impl Finder<'_> {
             (Mode::Infer, Some(kind), _) => Ok(kind != FeatureKind::Id),
             _ if name.ends_with("_id") => Ok(false),
             (_, _, Type::Text) => Ok(mostly_spaced(self.table.column(at)?)),
-            (_, _, Type::Integer | Type::Empty | Type::Other(_)) => Ok(false),
+            (_, _, Type::Integer | Type::Time | Type::Empty | Type::Other(_)) => Ok(false),
             (_, _, Type::Float | Type::Boolean | Type::IntegerList | Type::FloatList | Type::TextList) => Ok(true),
         }
     }
+}
+
+/// A column's name without `_id`.
+pub(crate) fn label_of(name: &str) -> String {
+    name.strip_suffix("_id").filter(|l| !l.is_empty()).unwrap_or(name).to_string()
 }
 
 /// Whether more than half of the texts contain white space.

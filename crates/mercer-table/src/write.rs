@@ -66,7 +66,7 @@ impl OutColumn {
     pub(crate) fn from_data(data: Data) -> Option<OutColumn> {
         Some(match data {
             Data::Integers(v) => OutColumn::Integers(v),
-            Data::Floats(v) => OutColumn::Doubles(v),
+            Data::Floats(v) | Data::Times(v) => OutColumn::Doubles(v),
             Data::Booleans(v) => OutColumn::Integers(v.into_iter().map(i64::from).collect()),
             Data::Text(v) => OutColumn::Strings(v.to_vec()),
             Data::IntegerLists(Lists { starts, values }) => {
