@@ -19,9 +19,10 @@ use crate::console::Console;
 use crate::describe;
 use crate::failure::Failure;
 use crate::output;
+use crate::relation::{self, Observed};
 use crate::report::{self, FitPage};
 use crate::settings::{FitSettings, MethodName};
-use crate::source::{KernelSource, Source, SourceSettings, TableSource};
+use crate::source::{KernelSource, Source, TableSource};
 
 const DEFAULT_OUTPUT: &str = "model.safetensors";
 
@@ -89,9 +90,14 @@ pub(crate) fn run(arguments: FitArgs, console: &mut Console<'_>) -> Result<Exit,
     if let Some(path) = &settings.report {
         output::check_page(path, settings.source.inputs().chain(arguments.config.as_deref()))?;
     }
+    let relation = |observed: &Observed<'_>, console: &mut Console<'_>| {
+        relation::run(observed, &settings, &options, &output, start, console)
+    };
     let fitted = match settings.source.read("fit", console)? {
         Source::Kernel(source) => fit_kernel(&settings, &source, &options, console)?,
-        Source::Table(source) => fit_table(&settings, &source, &options, console)?,
+        Source::Table(source) if source.has_values() => fit_table(&settings, &source, &options, console)?,
+        Source::Table(source) => return relation(&Observed::Pairs(&source), console),
+        Source::Comparisons(source) => return relation(&Observed::Comparisons(&source), console),
     };
     console.note(format!("choices\n{}", describe::choices(&fitted.fit.choices).trim_end()));
     let model = model(&fitted, &settings, &options);

@@ -1,6 +1,7 @@
 //! `mercer plan`.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use mercer::bounds::Part;
 use mercer::fit::{Options, Target};
@@ -43,20 +44,34 @@ pub(crate) fn run(arguments: &PlanArgs, console: &mut Console<'_>) -> Result<Exi
     }
     let source = arguments.source.read("plan", console)?;
     let progress = console.progress();
-    let plan = with_threads(arguments.source.threads, || match &source {
-        Source::Kernel(s) => plan_relation(&s.kernel, Some(&s.kernel), s.law(), None, &wish, &progress),
-        Source::Table(s) => plan_table(&s.problem(), &s.path.display().to_string(), &wish, &progress),
-    })??;
+    let threads = arguments.source.threads;
+    let plan = match &source {
+        Source::Kernel(s) => {
+            with_threads(threads, || plan_relation(&s.kernel, Some(&s.kernel), s.law(), None, &wish, &progress))??
+        }
+        Source::Table(s) if s.sized() => {
+            with_threads(threads, || plan_table(&s.problem(), &s.path.display().to_string(), &wish, &progress))??
+        }
+        Source::Table(s) => return Err(no_values(&s.path, "clicks; --absent 0 gives all other pairs a value")),
+        Source::Comparisons(s) => return Err(no_values(&s.path, "comparisons")),
+    };
     drop(progress);
     let searched = match &source {
         Source::Kernel(_) => true,
         Source::Table(s) => !s.one_hot() && s.problem().absent.is_none(),
+        Source::Comparisons(_) => false,
     };
     if let Some(path) = &arguments.report {
         report::save(&report::plan_page(&plan, console.command()), path, console)?;
     }
     console.result(&plan, &text(&plan, searched))?;
     Ok(if plan.recommended.target_met == Some(false) { Exit::TargetMissed } else { Exit::Done })
+}
+
+/// Errors, floors and sizes are those of values.
+fn no_values(path: &Path, rows: &str) -> Failure {
+    let message = format!("{}: sizes are planned for an error of values, and rows are {rows}", path.display());
+    Failure { message, exit: Exit::Failed }
 }
 
 /// The plan in words; `searched`: whether narrower towers were tried for each target.

@@ -7,6 +7,7 @@ mod figures;
 mod fit;
 mod neurons;
 mod plan;
+mod relation;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -14,6 +15,7 @@ mod verify;
 pub(crate) use certificate::certificate_page;
 pub(crate) use fit::{FitPage, fit_page};
 pub(crate) use plan::plan_page;
+pub(crate) use relation::{RelationPage, relation_page};
 pub(crate) use verify::verify_page;
 
 use std::path::Path;

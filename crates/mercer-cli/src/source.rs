@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use mercer::pipeline::PairTable as Problem;
 use mercer::{Features, Kernel, Law, Seed, Split};
-use mercer_table::{FeatureKind, Input, ItemInputs, PairTable, ReadOptions, Role, Schema};
+use mercer_table::{
+    ComparisonTable, FeatureKind, Input, ItemInputs, Observed, PairTable, ReadOptions, RelationKind, Role, Schema,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::Exit;
 use crate::console::Console;
 use crate::describe;
 use crate::failure::Failure;
@@ -39,6 +40,9 @@ settings! {
     /// Column of names for people [default: name or title]
     #[arg(long, value_name = "COL")]
     name: String,
+    /// What rows say: value, label, clicks, preferences or triplets [default: inferred]
+    #[arg(long, value_name = "KIND")]
+    relation: String,
     /// Column of the query side
     #[arg(long, value_name = "COL")]
     x: String,
@@ -51,6 +55,24 @@ settings! {
     /// Column of positive weights [default: weight]
     #[arg(long, value_name = "COL")]
     weight: String,
+    /// Column of times, for --hold-out temporal and leave-one-out [default: timestamp, time or ts]
+    #[arg(long, value_name = "COL")]
+    time: String,
+    /// Column of a click's own negatives: a key, or a list of keys
+    #[arg(long, value_name = "COL")]
+    negatives: String,
+    /// Column of the query, or anchor, of comparisons
+    #[arg(long, value_name = "COL")]
+    query: String,
+    /// Column of the preferred key, or positive, of comparisons
+    #[arg(long, value_name = "COL")]
+    better: String,
+    /// Column of the other key, or negative, of comparisons
+    #[arg(long, value_name = "COL")]
+    worse: String,
+    /// Column of lists of keys, best first, which become comparisons
+    #[arg(long, value_name = "COL")]
+    ranking: String,
     /// Value of every pair that is not listed (0 for "is not")
     #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
     absent: f32,
@@ -104,6 +126,40 @@ impl TableSource {
     pub(crate) fn columns(&self) -> Vec<Value> {
         columns(&self.table.roles)
     }
+
+    /// What each pair may be used for, where the tables say it.
+    pub(crate) fn split(&self) -> Option<&[Split]> {
+        self.split.as_deref()
+    }
+
+    /// Whether an error of values can be asked for.
+    pub(crate) fn sized(&self) -> bool {
+        self.absent.is_some() || self.table.kind != RelationKind::Clicks
+    }
+
+    /// Whether the pairs are fitted by their values: they have some, or all other pairs have one.
+    pub(crate) fn has_values(&self) -> bool {
+        self.absent.is_some() || self.table.kind == RelationKind::Value
+    }
+}
+
+/// A table of comparisons that was read.
+pub(crate) struct ComparisonSource {
+    pub(crate) table: ComparisonTable,
+    pub(crate) path: PathBuf,
+    split: Option<Vec<Split>>,
+}
+
+impl ComparisonSource {
+    /// What each column was used for.
+    pub(crate) fn columns(&self) -> Vec<Value> {
+        columns(&self.table.roles)
+    }
+
+    /// What each comparison may be used for, where the tables say it.
+    pub(crate) fn split(&self) -> Option<&[Split]> {
+        self.split.as_deref()
+    }
 }
 
 /// A kernel with the items on which it is learned.
@@ -135,6 +191,7 @@ impl KernelSource {
 /// A relation that was read.
 pub(crate) enum Source {
     Table(Box<TableSource>),
+    Comparisons(Box<ComparisonSource>),
     Kernel(Box<KernelSource>),
 }
 
@@ -162,7 +219,7 @@ impl SourceSettings {
     pub(crate) fn read(&self, verb: &str, console: &mut Console<'_>) -> Result<Source, Failure> {
         match (&self.kernel, &self.pairs) {
             (Some(kernel), _) => Ok(Source::Kernel(Box::new(self.read_kernel(kernel.parse()?, console)?))),
-            (None, Some(pairs)) => Ok(Source::Table(Box::new(self.read_table(pairs, console)?))),
+            (None, Some(pairs)) => self.read_table(pairs, console),
             (None, None) => Err(Failure::usage(format!(
                 "nothing to learn: give a table of pairs (mercer {verb} pairs.csv) or a kernel (mercer {verb} --kernel \
                  gaussian:0.5 --domain cube:2)"
@@ -186,10 +243,17 @@ impl SourceSettings {
             features: self.features.clone(),
             kinds: self.feature.iter().flatten().map(kind).collect::<Result<_, _>>()?,
             absent: self.absent,
+            relation: self.relation.as_deref().map(str::parse).transpose()?,
+            time: self.time.clone(),
+            negatives: self.negatives.clone(),
+            query: self.query.clone(),
+            better: self.better.clone(),
+            worse: self.worse.clone(),
+            ranking: self.ranking.clone(),
         })
     }
 
-    fn read_table(&self, pairs: &Path, console: &mut Console<'_>) -> Result<TableSource, Failure> {
+    fn read_table(&self, pairs: &Path, console: &mut Console<'_>) -> Result<Source, Failure> {
         let items = match (&self.items, &self.queries, &self.keys) {
             (Some(items), ..) => ItemInputs::Shared(Input::new(items)),
             (None, Some(queries), Some(keys)) => {
@@ -201,31 +265,28 @@ impl SourceSettings {
         if self.absent.is_some_and(|v| !v.is_finite()) {
             return Err(Failure::usage("--absent must be a finite number"));
         }
-        let table = mercer_table::read(&Input::new(pairs), &items, &self.read_options()?)?;
-        console.note(describe::roles(&table.roles).trim_end());
-        if table.positives_only {
-            self.explain_positives(pairs, console)?;
+        let observed = mercer_table::read_relation(&Input::new(pairs), &items, &self.read_options()?)?;
+        console.note(describe::roles(observed.roles()).trim_end());
+        console.note(match self.absent {
+            Some(value) if observed.kind() == RelationKind::Clicks => {
+                format!("rows are positives of value 1, all other pairs are {value} (--absent)")
+            }
+            _ => format!("rows are {}: {}", rows(observed.kind()), observed.kind_reason()),
+        });
+        let path = pairs.to_path_buf();
+        match observed {
+            Observed::Pairs(table) => {
+                let split = table.effective_split();
+                Ok(Source::Table(Box::new(TableSource { table, path, split, absent: self.absent })))
+            }
+            Observed::Comparisons(_) if self.absent.is_some() => {
+                Err(Failure::usage("--absent gives a value to pairs that are not listed: comparisons have none"))
+            }
+            Observed::Comparisons(table) => {
+                let split = table.effective_split();
+                Ok(Source::Comparisons(Box::new(ComparisonSource { table, path, split })))
+            }
         }
-        let split = table.effective_split();
-        Ok(TableSource { table, path: pairs.to_path_buf(), split, absent: self.absent })
-    }
-
-    /// Rows without a value are positives, which need the others' value to mean something.
-    fn explain_positives(&self, pairs: &Path, console: &mut Console<'_>) -> Result<(), Failure> {
-        if let Some(value) = self.absent {
-            console.note(format!(
-                "no value column: rows are positives of value 1, all other pairs are {value} (--absent)"
-            ));
-            return Ok(());
-        }
-        console
-            .note("no value column: rows are positives of value 1, nothing is said of other pairs (--absent 0 would)");
-        let message = format!(
-            "{}: no value column was found, and positives alone are constant; name the column with --value, or declare all \
-             other pairs with --absent 0",
-            pairs.display()
-        );
-        Err(Failure { message, exit: Exit::Failed })
     }
 
     fn read_kernel(&self, kernel: Kernel, console: &mut Console<'_>) -> Result<KernelSource, Failure> {
@@ -251,6 +312,17 @@ impl SourceSettings {
 /// Refuses two settings that exclude each other.
 pub(crate) fn clash(a: bool, b: bool, names: &str) -> Result<(), Failure> {
     if a && b { Err(Failure::usage(format!("{names} exclude each other"))) } else { Ok(()) }
+}
+
+/// What rows are, in the plural.
+fn rows(kind: RelationKind) -> &'static str {
+    match kind {
+        RelationKind::Value => "values",
+        RelationKind::Label => "labels",
+        RelationKind::Clicks => "clicks",
+        RelationKind::Preferences => "preferences",
+        RelationKind::Triplets => "triplets",
+    }
 }
 
 /// What each column was used for, for `--json`.

@@ -3,7 +3,7 @@
 use mercer::certify::sup::SupNorm;
 use mercer::certify::{Certificate, Values};
 use mercer::evaluate::{Ranking, Summary};
-use mercer::fit::{Fit, Outcome};
+use mercer::fit::{Choice, Fit, Outcome};
 use mercer::pipeline::Population;
 use mercer_report::{Axis, Basis, Cell, Column, Fact, Mark, Page, Plot, Section, Series, Table, number};
 
@@ -65,7 +65,7 @@ pub(crate) fn fit_page(page: &FitPage<'_>, command: &str) -> Page {
             number(fit.held_out_rmse)
         ))
         .command(command)
-        .section(Section::new("Model").facts(facts(fit)).table(choices(fit)))
+        .section(Section::new("Model").facts(facts(fit)).table(choice_table(&fit.choices)))
         .section(dimensions(page));
     if !page.test.is_empty() || page.ranking.is_some() || page.residuals.is_some() {
         html = html.section(errors(page));
@@ -99,7 +99,8 @@ fn facts(fit: &Fit) -> Vec<Fact> {
     facts
 }
 
-fn outcome(outcome: Outcome) -> String {
+/// How a run ended, in words.
+pub(super) fn outcome(outcome: Outcome) -> String {
     match outcome {
         Outcome::Converged => "converged".into(),
         Outcome::StepLimit => "stopped at its limit of steps or time".into(),
@@ -108,12 +109,11 @@ fn outcome(outcome: Outcome) -> String {
     }
 }
 
-fn choices(fit: &Fit) -> Table {
+/// Every choice with its reason.
+pub(super) fn choice_table(choices: &[Choice]) -> Table {
     let columns = vec![Column::text(""), Column::text("chosen"), Column::text("why")];
     let table = Table::new("Choices", columns);
-    fit.choices
-        .iter()
-        .fold(table, |table, c| table.row([c.what.into(), c.value.as_str().into(), c.reason.as_str().into()]))
+    choices.iter().fold(table, |table, c| table.row([c.what.into(), c.value.as_str().into(), c.reason.as_str().into()]))
 }
 
 fn dimensions(page: &FitPage<'_>) -> Section {

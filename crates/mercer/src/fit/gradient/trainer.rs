@@ -325,7 +325,7 @@ impl<'a> Trainer<'a> {
             }
         }
         if self.options.loss == Loss::Logistic {
-            encoder = encoder.with_link(Link::Logistic);
+            encoder = encoder.with_link(Link::LOGISTIC);
         }
         let best = state.best.ok_or_else(|| Error::data("nothing was trained", "report this: it cannot happen"))?;
         Ok(Trained {
