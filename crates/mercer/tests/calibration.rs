@@ -370,7 +370,7 @@ fn slack(share: f64, rounds: u64) -> f64 {
 }
 
 /// Rounds where a rate is compared with its level.
-const ROUNDS: u64 = 1000;
+const ROUNDS: u64 = 600;
 
 fn repeat(name: &str, rounds: u64, options: CalibrationOptions, world: impl Fn(&mut Stream) -> World) -> Repeated {
     let mut stream = Seed(20).stream(name);
@@ -403,7 +403,7 @@ fn repeat(name: &str, rounds: u64, options: CalibrationOptions, world: impl Fn(&
 fn perfect_calibration_is_rejected_as_rarely_as_stated() {
     for (name, n, odds) in [
         ("calibrated", 600, (0.0, 1.5)),
-        ("calibrated, rare ones", 3000, (-5.0, 1.0)),
+        ("calibrated, rare ones", 1500, (-5.0, 1.0)),
         ("calibrated, few", 40, (0.0, 1.0)),
     ] {
         for confidence in [0.95, 0.8] {
@@ -423,7 +423,7 @@ fn the_interval_covers_known_miscalibration_and_finds_it() {
     let shifted = repeat("offset 1", 300, quick(0), |s| World::new(600, (0.0, 1.5), (1.0, 1.0), s));
     let rare = repeat("scale 2 and offset, rare ones", 300, quick(0), |s| World::new(3000, (-4.0, 1.0), (2.0, 5.0), s));
     let slight = repeat("scale 1.1", 300, quick(0), |s| World::new(600, (0.0, 1.5), (1.1, 0.0), s));
-    let large = repeat("scale 2, many", 300, CalibrationOptions { simulations: 19, ..quick(0) }, |s| {
+    let large = repeat("scale 2, many", 100, CalibrationOptions { simulations: 19, ..quick(0) }, |s| {
         World::new(20_000, (0.0, 1.5), (2.0, 0.0), s)
     });
     for r in [&twice, &shifted, &rare, &slight, &large] {

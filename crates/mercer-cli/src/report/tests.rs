@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use mercer::certify::Values;
 use mercer::certify::{Certificate, HeldOut, Request, certify};
-use mercer::evaluate::{Ranking, Summary};
+use mercer::evaluate::{Calibration, CalibrationOptions, Ranking, Summary};
 use mercer::fit::{Dimension, Effort, Fit, Options, Silent, Target};
 use mercer::pipeline::{KernelFit, PairTable, Population, TableFit, fit_kernel, fit_table};
 use mercer::plan::{Need, Plan, Size, Wish, plan_relation, plan_table};
@@ -15,6 +15,7 @@ use mercer::verify::{Claim, ErrorFigure, NeuronFigure, SpectrumFigure, Verificat
 use mercer::{Class, Features, Kernel, Law, Pairs, PointRelation, Relation, Seed};
 use mercer_report::Page;
 
+use crate::report::calibration::calibration_section;
 use crate::report::{FitPage, certificate_page, fit_page, plan_page, verify_page};
 
 const LINE: Law<'static> = Law::Cube { dim: 1 };
@@ -395,6 +396,41 @@ fn odd_verification(odd: f64) {
     rendered(&verify_page(&v, "<&>"));
 }
 
+/// Labels of `n` pairs with log-odds around `shift`, predicted `scale` times too large.
+fn calibration(n: usize, shift: f64, scale: f64) -> Calibration {
+    let mut stream = Seed(5).stream("test labels");
+    let odds: Vec<f64> = (0..n).map(|_| shift + 1.5 * stream.normal()).collect();
+    let sigmoid = |f: f64| 1.0 / (1.0 + (-f).exp());
+    let labels: Vec<f32> = odds.iter().map(|f| f32::from(u8::from(stream.uniform() < sigmoid(*f)))).collect();
+    let predicted: Vec<f64> = odds.iter().map(|f| sigmoid(scale * f)).collect();
+    Calibration::new(&predicted, &labels, None, &CalibrationOptions::default()).unwrap()
+}
+
+#[test]
+fn calibration_says_whether_probabilities_are_right() {
+    let show = |c: &Calibration| rendered(&Page::new("model").section(calibration_section(c)));
+    let right = calibration(1500, 0.0, 1.0);
+    holds_all(&show(&right), &["Nothing speaks against", "right probabilities", "Brier score", "11 bins"]);
+    assert!(!show(&right).contains("are off"));
+    let off = calibration(1500, 0.0, 3.0);
+    let html = show(&off);
+    holds_all(&html, &["The probabilities are off", &mercer_report::number(off.ece), &mercer_report::number(off.low)]);
+    // Odd numbers break nothing; one kind of label has no curve to be below.
+    let one = Calibration::new(&[0.2, 0.3, 0.4, 0.4], &[0.0; 4], None, &CalibrationOptions::default()).unwrap();
+    holds_all(&show(&one), &["labels of one kind"]);
+    for odd in [f64::NAN, f64::INFINITY, 0.0] {
+        show(&Calibration {
+            ece: odd,
+            low: odd,
+            high: odd,
+            log_loss: odd,
+            p_value: odd,
+            bins: Vec::new(),
+            ..one.clone()
+        });
+    }
+}
+
 /// Pages to look at, written into the folder that `MERCER_PAGES` names.
 #[test]
 #[ignore = "writes pages to look at"]
@@ -439,5 +475,11 @@ fn pages() {
     let page =
         certificate_page("model.safetensors", &each, done.sup.as_ref(), "mercer certify model.safetensors pairs.csv");
     save("certificate.html", page);
+    let page = |c: &[Calibration]| {
+        let page = Page::new("Calibration").command("mercer fit labels.csv --report fit.html");
+        c.iter().map(calibration_section).fold(page, Page::section)
+    };
+    let three = [calibration(8000, 0.0, 1.0), calibration(8000, 0.0, 2.0), calibration(20_000, -5.0, 0.9)];
+    save("calibration.html", page(&three));
     save("verify.html", verify_page(&verification(&plan, &done, &kernel), "mercer verify --report verify.html"));
 }

@@ -1,6 +1,8 @@
 //! Calibration: whether of the pairs with predicted probability `p` a share `p` has label 1.
 //!
-//! Bins hold equally many pairs with neighbouring predictions and are cut by the predictions alone. With weights `w`, bin `b` of
+//! Bins hold neighbouring predictions and are cut by the predictions alone, into equal parts of a mass of which every pair brings
+//! half by its weight and half by the variance `p (1 - p)` that it predicts: bins of equal numbers alone would leave all of a rare
+//! relation's ones in the last bin, bins of equal variance alone would lump together whatever is predicted to be sure. With weights `w`, bin `b` of
 //! weight `W_b` and all pairs of weight `W`, the expected calibration error is
 //! `ECE = sum_b (W_b / W) |mean_b(p) - mean_b(y)|` (Naeini, Cooper and Hauskrecht, *Obtaining well calibrated probabilities using
 //! Bayesian binning*, 2015). Chance alone makes it positive: beside it stands what it would be if every prediction were right,
@@ -31,8 +33,8 @@ const ROUNDING: f64 = 1e-12;
 /// Settings of [`Calibration`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CalibrationOptions {
-    /// Number of bins, at most half the pairs; `None`: the cube root of the number of pairs, at most 100. Chance adds about
-    /// `sqrt(bins / pairs)` to the error and what bins hide falls as `1 / bins`: the cube root balances both.
+    /// Number of bins, at most half the pairs; `None`: the cube root of the number of pairs, at most 100. Chance adds
+    /// an error that grows as `sqrt(bins / pairs)`, and what bins hide falls as `1 / bins`: the cube root balances both.
     pub bins: Option<usize>,
     /// Confidence of the interval, and of the rejection of perfect calibration.
     pub confidence: f64,
@@ -309,18 +311,32 @@ impl Sorted {
         (0..self.len()).map(|i| self.weight[i] * of(i)).sum()
     }
 
-    /// Where each of at most `count` bins ends; a run of equal predictions belongs to the bin in which it starts.
+    /// Where each of at most `count` bins ends; a run of equal predictions belongs to the bin in which its middle lies.
     fn bin_ends(&self, count: usize) -> Vec<usize> {
-        let n = self.len();
-        let mut ends: Vec<usize> = Vec::with_capacity(count);
-        for k in 1..=count {
-            let last = self.predicted[(k * n / count).max(1) - 1];
-            let end = self.predicted.partition_point(|p| *p <= last);
-            if ends.last().is_none_or(|before| end > *before) {
-                ends.push(end);
+        let variance = |i: usize| self.weight[i] * self.predicted[i] * (1.0 - self.predicted[i]);
+        let total: f64 = (0..self.len()).map(variance).sum();
+        let mass = |i: usize| {
+            let spread = if total > 0.0 { variance(i) / total } else { self.weight[i] };
+            0.5 * (self.weight[i] + spread)
+        };
+        let (mut ends, mut current): (Vec<usize>, usize) = (Vec::with_capacity(count), 0);
+        let (mut start, mut before) = (0, 0.0);
+        while start < self.len() {
+            let run = self.run(start);
+            let own: f64 = (start..start + run).map(mass).sum();
+            let bin = (((before + 0.5 * own) * count as f64) as usize).min(count - 1);
+            if bin > current && start > 0 {
+                ends.push(start);
             }
+            (start, before, current) = (start + run, before + own, bin);
         }
+        ends.push(self.len());
         ends
+    }
+
+    /// How many predictions from `start` on equal the one there.
+    fn run(&self, start: usize) -> usize {
+        self.predicted[start..].iter().take_while(|p| **p == self.predicted[start]).count()
     }
 
     /// `sum of w (p - y)` of each bin, for any labels.
@@ -367,7 +383,7 @@ impl Sorted {
         let (mut below, mut won, mut ones) = (0.0, 0.0, 0.0);
         let mut start = 0;
         while start < self.len() {
-            let run = self.predicted[start..].partition_point(|p| *p <= self.predicted[start]);
+            let run = self.run(start);
             let of = |label: f64| -> f64 {
                 (start..start + run).filter(|&i| self.label[i] == label).map(|i| self.weight[i]).sum()
             };
@@ -388,10 +404,18 @@ mod tests {
     #[test]
     fn bins_follow_the_cube_root_and_never_part_equal_predictions() {
         assert_eq!([2, 3, 27, 1000, 64_000, 5_000_000].map(default_bins), [1, 1, 3, 10, 40, 100]);
+        // Of the mass 1 the run of .1 has (5/8 + .45/.91) / 2 = .56: it ends in the third of four parts, its middle is in the second.
         let predicted = [0.1, 0.1, 0.1, 0.1, 0.1, 0.2, 0.3, 0.9];
         let sorted = Sorted::new(&predicted, &[0.0; 8], None).unwrap();
         assert_eq!(sorted.bin_ends(4), [5, 6, 8]);
         assert_eq!(sorted.bin_ends(1), [8]);
+        let sure = Sorted::new(&[0.0, 0.0, 0.0, 1.0], &[0.0; 4], None).unwrap();
+        assert_eq!(sure.bin_ends(2), [3, 4]);
+        // A thousand sure zeros and ten pairs at large: those are not lumped together.
+        let rare: Vec<f64> =
+            (0..1000).map(|i| f64::from(i) * 1e-9).chain((1..=10).map(|i| f64::from(i) / 11.0)).collect();
+        let ends = Sorted::new(&rare, &[0.0; 1010], None).unwrap().bin_ends(10);
+        assert!(ends.len() == 10 && ends.iter().filter(|e| **e > 1000).count() >= 5, "{ends:?}");
         assert_eq!(Sorted::new(&[0.5; 6], &[0.0; 6], None).unwrap().bin_ends(3), [6]);
     }
 
