@@ -7,7 +7,7 @@ use mercer::certify::sup::SupNorm;
 use mercer::certify::{Certificate, Values};
 use mercer::evaluate::{Ranking, Summary};
 use mercer::fit::{Choice, CurvePoint, Fit, Options, Outcome};
-use mercer::pipeline::{self, Population, TableFit};
+use mercer::pipeline::{self, Population, TableFit, Training};
 use mercer::{Model, Record, Relation, with_threads};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -23,6 +23,7 @@ use crate::relation::{self, Observed};
 use crate::report::{self, FitPage};
 use crate::settings::{FitSettings, MethodName};
 use crate::source::{KernelSource, Source, TableSource};
+use crate::watch::Watch;
 
 const DEFAULT_OUTPUT: &str = "model.safetensors";
 
@@ -118,10 +119,15 @@ fn fit_table(
     console: &mut Console<'_>,
 ) -> Result<Fitted, Failure> {
     check_method(settings, source.one_hot())?;
-    let progress = console.progress();
-    let fit = || pipeline::fit_table(&source.problem(), options, &progress);
+    let watch = Watch::new(console.progress(), &settings.training)?;
+    let training = Training { session: watch.session(&settings.training), ..settings.training.training(settings.method)? };
+    let by_gradient = settings.method == Some(MethodName::Gradient) || settings.training.trains();
+    let fit = || match by_gradient {
+        true => pipeline::fit_values(&source.problem(), options, &training, &watch).map(|done| done.0),
+        false => pipeline::fit_table(&source.problem(), options, &watch),
+    };
     let done: TableFit = with_threads(settings.source.threads, fit)??;
-    drop(progress);
+    watch.finish()?;
     let fingerprints = |side: usize| {
         let items = if side == 0 { &source.table.queries } else { source.table.key_items() };
         let mut known: Vec<u64> = done.known[side].iter().map(|&i| items.fingerprints[i]).collect();
@@ -147,7 +153,8 @@ fn fit_table(
 fn check_method(settings: &FitSettings, one_hot: bool) -> Result<(), Failure> {
     let complete = settings.source.absent.is_some();
     let fits = match settings.method {
-        None | Some(MethodName::Auto) => true,
+        None | Some(MethodName::Auto | MethodName::ClosedForm) => true,
+        Some(MethodName::Gradient) => !complete,
         Some(MethodName::Spectral) => complete,
         Some(MethodName::Logistic) => complete && one_hot,
         Some(MethodName::Observed) => !complete && !one_hot,
@@ -161,6 +168,7 @@ fn check_method(settings: &FitSettings, one_hot: bool) -> Result<(), Failure> {
             ("spectral", "every pair's value: declare the pairs that are not listed with --absent")
         }
         Some(MethodName::Logistic) => ("logistic", "ids without features and --absent 0"),
+        Some(MethodName::Gradient) => ("gradient", "listed pairs, without --absent"),
         Some(MethodName::Observed) => ("observed", "items with features, and no --absent"),
         _ => ("als", "ids without features, and no --absent"),
     };
@@ -173,8 +181,8 @@ fn fit_kernel(
     options: &Options,
     console: &mut Console<'_>,
 ) -> Result<Fitted, Failure> {
-    if !matches!(settings.method, None | Some(MethodName::Auto | MethodName::Spectral)) {
-        return Err(Failure::usage("--method: a kernel is fitted by spectral"));
+    if !matches!(settings.method, None | Some(MethodName::Auto | MethodName::Spectral)) || settings.training.trains() {
+        return Err(Failure::usage("a kernel is fitted by --method spectral, in closed form; settings of training do nothing"));
     }
     let progress = console.progress();
     let fit = || pipeline::fit_kernel(&source.kernel, source.law(), options, &progress);

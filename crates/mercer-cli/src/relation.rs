@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::Instant;
 
 use mercer::evaluate::{Calibration, OrderSummary};
-use mercer::fit::gradient::{EpochRecord, Session};
+use mercer::fit::gradient::EpochRecord;
 use mercer::fit::{Choice, Options};
 use mercer::pipeline::{
-    self, ComparisonTable as Compared, Evidence, Figure, RelationFit, RelationTable, Training, fit_clicks,
+    ComparisonTable as Compared, Evidence, Figure, RelationFit, RelationTable, Training, fit_clicks,
     fit_comparisons, fit_labels,
 };
 use mercer::{Model, Record, with_threads};
@@ -143,15 +143,8 @@ pub(crate) fn run(
     console: &mut Console<'_>,
 ) -> Result<Exit, Failure> {
     let own = &settings.training;
-    let resume = own.resume == Some(true);
-    let checkpoint = own.checkpoint.as_deref();
-    let watch = Watch::new(console.progress(), own.metrics.as_deref(), resume)?;
-    let session = Session {
-        resume: checkpoint.filter(|path| resume && path.exists()),
-        checkpoint: checkpoint.map(|path| (path, own.checkpoint_every.unwrap_or(200))),
-        monitor: &watch,
-    };
-    let training = Training { session, ..own.training(settings.method)? };
+    let watch = Watch::new(console.progress(), own)?;
+    let training = Training { session: watch.session(own), ..own.training(settings.method)? };
     let done = with_threads(settings.source.threads, || observed.fit(options, &training, &watch))??;
     watch.finish()?;
     console.note(format!("choices\n{}", describe::choices(&done.choices).trim_end()));
@@ -236,7 +229,6 @@ fn text(report: &Report<'_>) -> String {
             text += "test comparisons, seen by no part of the fit\n";
             rows.iter().for_each(|(system, own)| text += &order(system, own));
         }
-        Some(_) => {}
     }
     text
 }

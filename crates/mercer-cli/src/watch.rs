@@ -6,11 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use mercer::fit::Progress;
-use mercer::fit::gradient::{EpochRecord, MetricName, Monitor};
+use mercer::fit::gradient::{EpochRecord, MetricName, Monitor, Session};
 
 use crate::Exit;
 use crate::console::Reporter;
 use crate::failure::Failure;
+use crate::training::TrainingSettings;
+
+/// Steps between two checkpoints.
+const EVERY: usize = 200;
 
 /// Shows progress and writes the metrics file.
 pub(crate) struct Watch<'a> {
@@ -25,8 +29,9 @@ struct Metrics {
 }
 
 impl<'a> Watch<'a> {
-    /// Writes epochs to `metrics`, if given: a resumed training adds to what is there.
-    pub(crate) fn new(reporter: Reporter<'a>, metrics: Option<&Path>, resume: bool) -> Result<Self, Failure> {
+    /// Writes epochs to the metrics file, if there is to be one: a resumed training adds to what is there.
+    pub(crate) fn new(reporter: Reporter<'a>, settings: &TrainingSettings) -> Result<Self, Failure> {
+        let (metrics, resume) = (settings.metrics.as_deref(), settings.resume == Some(true));
         let open = |path: &Path| {
             let mut options = File::options();
             let file = options.create(true).write(true).append(resume).truncate(!resume).open(path);
@@ -34,6 +39,16 @@ impl<'a> Watch<'a> {
             Ok::<_, Failure>(Metrics { path: path.into(), state: Mutex::new((file.map_err(failed)?, None)) })
         };
         Ok(Watch { reporter, metrics: metrics.map(open).transpose()? })
+    }
+
+    /// The files and the listener of a training.
+    pub(crate) fn session<'s>(&'s self, settings: &'s TrainingSettings) -> Session<'s> {
+        let checkpoint = settings.checkpoint.as_deref();
+        Session {
+            resume: checkpoint.filter(|path| settings.resume == Some(true) && path.exists()),
+            checkpoint: checkpoint.map(|path| (path, settings.checkpoint_every.unwrap_or(EVERY))),
+            monitor: self,
+        }
     }
 
     /// Whether every line was written.

@@ -8,6 +8,7 @@ mod comparisons;
 mod kernel;
 mod labels;
 mod relations;
+mod values;
 
 pub use crate::evaluate::Population;
 pub use clicks::fit_clicks;
@@ -17,6 +18,7 @@ pub use labels::fit_labels;
 pub use relations::{
     Decomposition, Evidence, Figure, FullRanking, HoldOut, Path, RelationFit, RelationTable, Training,
 };
+pub use values::fit_values;
 
 use crate::evaluate::{Ranking, Scorer, Summary};
 use crate::fit::{Choice, Complete, Fit, Options, Progress, Table, complete, factorise, observed};
@@ -154,16 +156,35 @@ fn fit_complete(
 }
 
 fn fit_observed(table: &PairTable<'_>, one_hot: bool, options: &Options, progress: &dyn Progress) -> Result<TableFit> {
-    let cut = match table.split {
-        Some(split) => Cut::from_split(table, split, options.seed)?,
-        None => Cut::draw(table, one_hot, options.seed),
-    };
+    let cut = Cut::of(table, one_hot, options.seed)?;
+    let fit = closed_form(table, &cut, one_hot, options, progress)?;
+    report(table, &cut, fit, options, progress)
+}
+
+/// The closed form of the training pairs.
+fn closed_form(
+    table: &PairTable<'_>,
+    cut: &Cut,
+    one_hot: bool,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Fit> {
     let keys = table.keys.map(|k| k as &dyn ItemSource);
     let observed_table = Table { queries: table.queries, keys, train: &cut.train, valid: &cut.valid };
-    let mut fit = match one_hot {
-        true => factorise(observed_table, options, progress)?,
-        false => observed(observed_table, options, progress)?,
-    };
+    match one_hot {
+        true => factorise(observed_table, options, progress),
+        false => observed(observed_table, options, progress),
+    }
+}
+
+/// The fit with what its test pairs say.
+fn report(
+    table: &PairTable<'_>,
+    cut: &Cut,
+    mut fit: Fit,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<TableFit> {
     fit.choices.insert(0, cut.choice.clone());
     let known = known_items(table, &[&cut.train]);
     progress.stage("certificate");
@@ -237,6 +258,13 @@ struct Cut {
 const ENOUGH: usize = 30;
 
 impl Cut {
+    fn of(table: &PairTable<'_>, one_hot: bool, seed: Seed) -> Result<Cut> {
+        match table.split {
+            Some(split) => Cut::from_split(table, split, seed),
+            None => Ok(Cut::draw(table, one_hot, seed)),
+        }
+    }
+
     fn from_split(table: &PairTable<'_>, split: &[Split], seed: Seed) -> Result<Cut> {
         let part = |wanted: Split| select(table.pairs, split, |s| s == wanted);
         let (train, valid, test) = (part(Split::Train), part(Split::Valid), part(Split::Test));
