@@ -127,7 +127,7 @@ impl Observed<'_> {
                     comparisons: &table.comparisons,
                     split: source.split(),
                 };
-                fit_comparisons(&problem, options, training, progress)
+                fit_comparisons(&problem, options, training)
             }
         }
     }

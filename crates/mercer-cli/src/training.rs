@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use mercer::fit::ImplicitSettings;
+use mercer::fit::Implicit;
 use mercer::fit::gradient::{Hard, Loss, NegativeLaw, Sampling};
 use mercer::pipeline::{HoldOut, Path as Way, Training};
 use serde::{Deserialize, Serialize};
@@ -97,7 +97,7 @@ impl TrainingSettings {
             clip: self.clip,
             patience: self.patience,
             hold_out: self.hold_out()?,
-            implicit: ImplicitSettings { alpha: self.alpha, ridge: self.ridge, ..ImplicitSettings::default() },
+            implicit: Implicit { alpha: self.alpha, ridge: self.ridge, ..Implicit::default() },
             max_memory: self.max_memory.as_deref().map(memory::parse).transpose()?,
             at: self.at.clone().unwrap_or(defaults.at.clone()),
             ..defaults

@@ -271,20 +271,3 @@ pub struct Fit {
     /// Every choice, in order.
     pub choices: Vec<Choice>,
 }
-// SHIM
-/// x
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ImplicitSettings { /// a
- pub alpha: Option<f64>, /// r
- pub ridge: Option<f64> }
-/// x
-pub struct ImplicitFit { /// e
- pub encoder: DualEncoder, /// o
- pub outcome: Outcome, /// s
- pub steps: usize, /// h
- pub held_out: Option<f64>, /// c
- pub choices: Vec<Choice> }
-/// x
-/// # Errors
-/// x
-pub fn implicit(_t: Table<'_>, _o: &Options, _s: &ImplicitSettings, _p: &dyn Progress) -> Result<ImplicitFit> { Err(Error::data("shim", "x")) }

@@ -261,7 +261,7 @@ impl Cut {
     fn of(table: &PairTable<'_>, one_hot: bool, seed: Seed) -> Result<Cut> {
         match table.split {
             Some(split) => Cut::from_split(table, split, seed),
-            None => Ok(Cut::draw(table, one_hot, seed)),
+            None => Ok(Cut::draw(table, one_hot, ENOUGH, seed)),
         }
     }
 
@@ -278,14 +278,15 @@ impl Cut {
             let reason = format!("{} train, {} valid, {} test pairs", train.len(), valid.len(), test.len());
             return Ok(Cut { train, valid, test, choice: Choice::new("hold-out", "split column", reason) });
         }
-        let inner = Cut::draw(&PairTable { pairs: &train, split: None, ..*table }, false, seed);
+        let inner = Cut::draw(&PairTable { pairs: &train, split: None, ..*table }, false, ENOUGH, seed);
         let valid = inner.valid.concat(&inner.test);
         let reason = format!("{} train, {} held out of it, {} test pairs", inner.train.len(), valid.len(), test.len());
         Ok(Cut { train: inner.train, valid, test, choice: Choice::new("hold-out", "split column", reason) })
     }
 
-    /// Holds out items with all their pairs where items have features, pairs where they are ids.
-    fn draw(table: &PairTable<'_>, one_hot: bool, seed: Seed) -> Cut {
+    /// Holds out items with all their pairs where items have features, pairs where they are ids. Pairs of one held-out item
+    /// help to choose where those of two are fewer than `enough`.
+    fn draw(table: &PairTable<'_>, one_hot: bool, enough: usize, seed: Seed) -> Cut {
         let n = table.pairs.len();
         if one_hot {
             return Cut::draw_pairs(table, seed, "an id table knows only its items, so pairs are held out");
@@ -315,7 +316,7 @@ impl Cut {
             parts[part].push(p);
         }
         let [train, mut valid, test, mixed] = parts;
-        if valid.len() < ENOUGH {
+        if valid.len() < enough {
             valid.extend(mixed);
             valid.sort_unstable();
         }

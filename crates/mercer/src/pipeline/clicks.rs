@@ -4,7 +4,7 @@ use crate::encoder::{Class, DualEncoder};
 use crate::error::{Error, Result};
 use crate::evaluate::{Frequency, Judged, Placements, RankingMetrics, Scores, popularity};
 use crate::fit::gradient::{self, Examples, Loss, Problem, Sampling, Shape, Start};
-use crate::fit::{Choice, Complete, Dimension, Effort, Method, Options, Progress, Silent, Table, complete, implicit};
+use crate::fit::{Choice, Complete, Dimension, Effort, Implicit, Method, Options, Progress, Silent, Table, complete, implicit};
 use crate::pipeline::relations::{
     Decomposition, Evidence, Figure, FullRanking, HoldOut, Path, RelationFit, RelationTable, Training, dimension, positions,
 };
@@ -52,7 +52,7 @@ pub fn fit_clicks(
         (path, ids) => path == Path::Gradient || !ids || training.loss.is_some(),
     };
     let mut fit = if by_gradient {
-        gradient_fit(table, &parts, options, training, progress)?
+        gradient_fit(table, &parts, options, training)?
     } else {
         closed_fit(table, &parts, options, training, progress)?
     };
@@ -95,21 +95,27 @@ fn closed_fit(
 ) -> Result<RelationFit> {
     let keys = table.keys.map(|k| k as &dyn ItemSource);
     let problem = Table { queries: table.queries, keys, train: &parts.train, valid: &parts.valid };
-    let done = implicit(problem, options, &training.implicit, progress)?;
+    let dim = match options.dimension {
+        Dimension::Knee => None,
+        _ => Some(dimension(options, DIMENSION)?.0),
+    };
+    let sweeps = match options.effort {
+        Effort::Steps(steps) => steps.max(1),
+        _ => training.implicit.sweeps,
+    };
+    let settings = Implicit { dim, sweeps, seed: options.seed, ..training.implicit.clone() };
+    let done = implicit(problem, &settings, progress)?;
+    let figure = Figure { name: "MAP".into(), value: done.standing.map, on: done.held_out_pairs };
     Ok(RelationFit {
         encoder: done.encoder,
         outcome: done.outcome,
-        steps: done.steps,
-        held_out: done.held_out.map(|value| Figure {
-            name: "NDCG@10".into(),
-            value,
-            on: format!("{} held-out pairs", parts.valid.len()),
-        }),
+        steps: sweeps,
+        held_out: Some(figure).filter(|_| !parts.valid.is_empty()),
         choices: done.choices,
         history: Vec::new(),
         masked: 0,
         evidence: None,
-        known: known(table, &[&parts.train, &parts.valid]),
+        known: known(table, &[&parts.train]),
     })
 }
 
@@ -119,7 +125,6 @@ fn gradient_fit(
     parts: &Parts,
     options: &Options,
     training: &Training<'_>,
-    progress: &dyn Progress,
 ) -> Result<RelationFit> {
     if parts.valid.is_empty() {
         let remedy = "hold some out: training by gradients stops when held-out pairs no longer gain";
@@ -135,7 +140,6 @@ fn gradient_fit(
         known: Some(&parts.valid),
         ..Problem::new(table.queries, keys, Examples::Pairs(&parts.train), Examples::Pairs(&parts.valid))
     };
-    progress.stage("training");
     let start = Start::Random(Shape { class, dim, hidden, ..Shape::default() });
     let done = gradient::train(&problem, &start, &training.gradient(loss, options), &training.session)?;
     let mut choices = vec![choice];

@@ -4,7 +4,7 @@ use crate::encoder::Class;
 use crate::error::{Error, Result};
 use crate::evaluate::{OrderSummary, Scorer};
 use crate::fit::gradient::{self, Examples, Loss, Problem, Shape, Start};
-use crate::fit::{Choice, Options, Progress};
+use crate::fit::{Choice, Options};
 use crate::pipeline::relations::{Evidence, Figure, HoldOut, RelationFit, Training, dimension, positions};
 use crate::relation::{Comparisons, Split};
 use crate::rows::{Features, ItemSource};
@@ -42,7 +42,6 @@ pub fn fit_comparisons(
     table: &ComparisonTable<'_>,
     options: &Options,
     training: &Training<'_>,
-    progress: &dyn Progress,
 ) -> Result<RelationFit> {
     let keys = table.keys.unwrap_or(table.queries);
     table.comparisons.check_items(table.queries.len(), keys.len())?;
@@ -52,7 +51,6 @@ pub fn fit_comparisons(
     let (split, choice) = split(table, options.seed, training)?;
     let [train, valid, test] = [Split::Train, Split::Valid, Split::Test].map(|wanted| table.part(&split, wanted));
     let (shape, dimension) = shape(table, options, training)?;
-    progress.stage("training");
     let key_source = table.keys.map(|k| k as &dyn ItemSource);
     let problem = Problem::new(table.queries, key_source, Examples::Comparisons(&train), Examples::Comparisons(&valid));
     let settings = training.gradient(Loss::BradleyTerry, options);

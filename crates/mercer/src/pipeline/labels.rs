@@ -17,6 +17,9 @@ use crate::seed::Seed;
 /// Held-out labels from which on those that choose and those that calibrate are different ones.
 const ENOUGH_TO_PART: usize = 400;
 
+/// Held-out labels that fix a link to about a hundredth; pairs of one new item are taken to them where those of two are fewer.
+const ENOUGH_TO_CALIBRATE: usize = 4000;
+
 /// One way of fitting, calibrated.
 struct Candidate {
     name: &'static str,
@@ -111,7 +114,7 @@ fn cut(table: &RelationTable<'_>, options: &Options, training: &Training<'_>) ->
             Ok(cut)
         }
         (HoldOut::Auto, Some(split)) => Cut::from_split(&whole, split, options.seed),
-        (HoldOut::Auto, None) => Ok(Cut::draw(&whole, table.is_ids(), options.seed)),
+        (HoldOut::Auto, None) => Ok(Cut::draw(&whole, table.is_ids(), ENOUGH_TO_CALIBRATE, options.seed)),
     }
 }
 

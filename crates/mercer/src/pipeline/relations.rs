@@ -6,7 +6,7 @@ use crate::encoder::DualEncoder;
 use crate::error::{Error, Result};
 use crate::evaluate::{Blocks, Calibration, OrderSummary, Population, RankingMetrics};
 use crate::fit::gradient::{self, EpochRecord, Loss, Session};
-use crate::fit::{Choice, Dimension, ImplicitSettings, Options, Outcome};
+use crate::fit::{Choice, Dimension, Implicit, Options, Outcome};
 use crate::relation::{Leakage, Pairs, Split, SplitRule};
 use crate::rows::Features;
 
@@ -110,7 +110,7 @@ pub struct Training<'a> {
     /// What is held out.
     pub hold_out: HoldOut,
     /// Settings of implicit alternating least squares.
-    pub implicit: ImplicitSettings,
+    pub implicit: Implicit,
     /// Bytes that a full ranking may use beside the model and the data.
     pub max_memory: Option<u64>,
     /// The first places that ranking metrics look at.
@@ -131,7 +131,7 @@ impl Default for Training<'_> {
             clip: None,
             patience: None,
             hold_out: HoldOut::Auto,
-            implicit: ImplicitSettings::default(),
+            implicit: Implicit::default(),
             max_memory: None,
             at: vec![1, 10, 100],
             session: Session::default(),

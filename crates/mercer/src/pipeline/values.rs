@@ -46,7 +46,6 @@ pub fn fit_values(
     } else {
         Start::Model(fit.encoder.clone())
     };
-    progress.stage("training");
     let done = gradient::train(&problem, &start, &training.gradient(loss, options), &training.session)?;
     let rmse = PairErrors::new(&done.encoder, table.queries, table.keys, &cut.valid)?.rmse();
     let told = format!("held-out RMSE {rmse:.4e}, of the closed form {:.4e}", fit.held_out_rmse);
