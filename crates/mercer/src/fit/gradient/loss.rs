@@ -206,3 +206,6 @@ impl Slopes {
         self.queries.iter().zip(at.queries).map(|(d, q)| f64::from(*d) * f64::from(*q)).sum()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -122,3 +122,70 @@ fn positive_scores(model: &DualEncoder, data: &Loaded<'_>) -> Result<Vec<f32>> {
     }
     Ok(scores)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoder::Form;
+    use crate::fit::gradient::data::{Examples, Problem};
+    use crate::fit::gradient::loss::{Loss, Sampling};
+    use crate::relation::Pairs;
+    use crate::rows::Features;
+    use crate::seed::Seed;
+    use crate::tower::{Activation, Layer, Tower};
+
+    /// What mining should find for one positive, by sorting all scores.
+    fn naive(scores: &[f64], known: &[u32], positive: f64, hard: &Hard) -> Vec<u32> {
+        let mean = scores.iter().sum::<f64>() / scores.len() as f64;
+        let limit = match hard.margin {
+            Some(margin) if positive > mean => mean + (1.0 - margin) * (positive - mean),
+            _ => f64::INFINITY,
+        };
+        let mut order: Vec<u32> = (0..scores.len() as u32).collect();
+        order.sort_by(|a, b| scores[*b as usize].total_cmp(&scores[*a as usize]));
+        let kept = order.into_iter().filter(|k| !known.contains(k) && scores[*k as usize] <= limit);
+        let mut kept: Vec<u32> = kept.take(hard.count).collect();
+        kept.sort_unstable();
+        kept
+    }
+
+    #[test]
+    fn mined_keys_are_the_best_unknown_ones_whatever_the_memory() {
+        let mut stream = Seed(8).stream("mine");
+        let mut table = |n: usize| {
+            let weights = (0..n * 3).map(|_| stream.normal() as f32).collect();
+            Tower::new(vec![Layer::new(weights, vec![0.0; 3], Activation::Identity).unwrap()]).unwrap()
+        };
+        let model = DualEncoder::new(table(20), Some(table(300)), Form::Identity, 1).unwrap();
+        let (x, y) = (Features::one_hot(20), Features::one_hot(300));
+        let mut draw = |n: usize| (0..90).map(|_| stream.below(n) as u32).collect::<Vec<_>>();
+        let pairs = Pairs::new(draw(18), draw(300), vec![1.0; 90], None).unwrap();
+        let known = Pairs::new(draw(20), draw(300), vec![1.0; 90], None).unwrap();
+        let mut problem = Problem::new(&x, Some(&y), Examples::Pairs(&pairs), Examples::Pairs(&pairs));
+        problem.known = Some(&known);
+        let data = problem.load(&Loss::SampledSoftmax(Sampling::default())).unwrap();
+        let values = model.block(0, &x.rows(), &y.rows()).unwrap();
+        // A margin looks at eight times as many keys as it keeps; with 40 that is all of them.
+        for (count, margin, memory) in
+            [(4, None, 1 << 20), (4, None, 64 * 4 * 18), (40, Some(0.1), 1 << 20), (40, Some(-0.2), 64 * 4 * 18)]
+        {
+            let hard = Hard { count, margin, memory, every: 1 };
+            let mined = mine(&model, &data, &hard).unwrap();
+            let mut gaps = (0.0, 0.0);
+            for p in 0..90 {
+                let (query, key) = (data.train.query[p], data.train.key[p]);
+                let scores = &values[query as usize * 300..(query as usize + 1) * 300];
+                let positive = scores[key as usize];
+                let expected = naive(scores, data.known.of(query), positive, &hard);
+                assert_eq!(mined.hard.row(p), expected, "pair {p}, {hard:?}");
+                let best = expected.iter().map(|k| scores[*k as usize]).fold(f64::NEG_INFINITY, f64::max);
+                if best.is_finite() {
+                    gaps = (gaps.0 + positive - best, gaps.1 + 1.0);
+                }
+            }
+            assert!((mined.gap.unwrap() - gaps.0 / gaps.1).abs() < 1e-4);
+        }
+        let little = Hard { memory: 1000, ..Hard::default() };
+        assert!(mine(&model, &data, &little).is_err());
+    }
+}

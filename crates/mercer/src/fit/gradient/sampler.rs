@@ -225,7 +225,8 @@ impl<'a> Sampler<'a> {
         match self.loss {
             Loss::SampledSoftmax(sampling) => {
                 let mut stream = self.seed.stream(&format!("negatives {step}"));
-                self.sampled(&chosen, &sampling, &mut stream, hard)
+                let extra = self.draw(sampling.extra, &mut stream);
+                self.sampled(&chosen, &sampling, extra, hard)
             }
             Loss::FullSoftmax => against_all(self.set, &chosen, self.known, self.keys, self.one_set),
             Loss::Listwise => lists(self.set, &chosen, &mut self.seed.stream(&format!("lists {step}"))),
@@ -233,10 +234,15 @@ impl<'a> Sampler<'a> {
         }
     }
 
-    /// Positives against each other, extra keys and their hard negatives.
-    pub(crate) fn sampled(&self, chosen: &[usize], sampling: &Sampling, stream: &mut Stream, hard: Option<&HardKeys>) -> Batch {
+    /// `n` extra keys.
+    fn draw(&self, n: usize, stream: &mut Stream) -> Vec<u32> {
+        self.law.iter().flat_map(|law| (0..n).map(|_| law.draw(stream)).collect::<Vec<_>>()).collect()
+    }
+
+    /// Positives against each other, the extra keys and their hard negatives.
+    fn sampled(&self, chosen: &[usize], sampling: &Sampling, extra: Vec<u32>, hard: Option<&HardKeys>) -> Batch {
         let Some(law) = &self.law else { return Batch::default() };
-        let mut sampled: Vec<u32> = (0..sampling.extra).map(|_| law.draw(stream)).collect();
+        let mut sampled = extra;
         if sampling.in_batch {
             sampled.extend(chosen.iter().map(|&p| self.set.key[p]));
         }
@@ -259,30 +265,31 @@ impl<'a> Sampler<'a> {
             let positive = batch.y[i];
             let certain: Vec<u32> = own(p).iter().map(|&k| position(&batch.keys, k)).collect();
             let met = |c: u32| c != positive && (counts[c as usize] > 0 || certain.contains(&c));
-            let known: Vec<u32> = if sampling.mask { self.known_columns(self.set.query[p], &batch.keys) } else { Vec::new() };
-            let mut left_out: Vec<u32> = known.into_iter().filter(|&c| met(c)).collect();
+            let known = if sampling.mask { self.known.of(self.set.query[p]) } else { &[] };
+            let mut left_out: Vec<u32> = known_columns(known, &batch.keys).into_iter().filter(|&c| met(c)).collect();
             batch.masked += left_out.len() as u64;
-            if self.one_set && let Some(itself) = find(&batch.keys, self.set.query[p]).filter(|&c| c != positive) {
-                left_out.push(itself);
+            if self.one_set {
+                leave_out_itself(&mut left_out, &batch.keys, self.set.query[p], positive);
             }
             batch.left_out.push(left_out);
             batch.certain.push(certain.into_iter().filter(|&c| c != positive));
         }
         batch
     }
-
-    /// Columns of the query's known positives, from the shorter of the two lists.
-    fn known_columns(&self, query: u32, keys: &[usize]) -> Vec<u32> {
-        known_columns(self.known.of(query), keys)
-    }
 }
 
+/// Columns of the known keys, from the shorter of the two lists.
 fn known_columns(known: &[u32], keys: &[usize]) -> Vec<u32> {
     if known.len() <= keys.len() {
         return known.iter().filter_map(|&k| find(keys, k)).collect();
     }
     let column = |(c, k): (usize, &usize)| known.binary_search(&(*k as u32)).ok().map(|_| c as u32);
     keys.iter().enumerate().filter_map(column).collect()
+}
+
+/// A query of the keys' own set is no candidate of itself, unless that is the positive.
+fn leave_out_itself(left_out: &mut Vec<u32>, keys: &[usize], query: u32, positive: u32) {
+    left_out.extend(find(keys, query).filter(|c| *c != positive && !left_out.contains(c)));
 }
 
 fn find(items: &[usize], item: u32) -> Option<u32> {
@@ -346,7 +353,7 @@ pub(crate) fn against(
         let mut left_out: Vec<u32> = known_columns(known.of(query), &batch.keys).into_iter().filter(met).collect();
         batch.masked += left_out.len() as u64;
         if one_set {
-            left_out.extend(find(&batch.keys, query).filter(|&c| c != positive));
+            leave_out_itself(&mut left_out, &batch.keys, query, positive);
         }
         batch.left_out.push(left_out);
         batch.certain.push([]);
@@ -383,3 +390,6 @@ pub(crate) fn lists(set: &ExampleSet, chosen: &[usize], stream: &mut Stream) -> 
     batch.value = rows.iter().map(|&p| set.value[p]).collect();
     Batch { lists, examples: chosen.len(), ..batch }
 }
+
+#[cfg(test)]
+mod tests;
