@@ -1,0 +1,299 @@
+//! The rows of implicit alternating least squares.
+//!
+//! With the other side's rows `v_y` and their Gram matrix `G`, the row `u` of an item with positive cells of confidence `c_y`
+//! minimises `sum over its cells of c_y (1 - <u, v_y>)^2 + w0 (sum over all other cells of <u, v_y>^2) + ridge |u|^2`, that is
+//! (Hu, Koren and Volinsky 2008)
+//!
+//! `(M + sum (c_y - w0) v_y v_y^T) u = sum c_y v_y` with the common part `M = w0 G + ridge I`.
+//!
+//! Three ways give the same row, and the cheapest is taken by the list's length alone:
+//! - *short lists*: by the identity of Woodbury in the space of the list, with `t_y = M^-1 v_y` computed once for all items:
+//!   `u = sum a_y t_y`, where `a = W^(1/2) (I + W^(1/2) K W^(1/2))^-1 W^(-1/2) c`, `K = <v_y, t_z>`, `W = diag(c - w0)`;
+//! - *medium lists*: Cholesky of the sum;
+//! - *long lists*: a few steps of conjugate gradients from the present row, which lower the objective as well.
+
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::fit::implicit::kernels::{LANE, add_outer, add_rows, dot_rows, solve};
+use crate::fit::implicit::lists::Lists;
+use crate::linalg::{Matrix, cholesky, gram_rows, multiply_rows};
+
+/// Rows that one task solves.
+const BLOCK: usize = 32;
+/// Rows of a Gram matrix that are summed in `f32` before they join the sum in `f64`.
+const GRAM_BLOCK: usize = 1024;
+
+/// One side's embeddings, row-major `(classes, width)`, padded with zeros.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Factors {
+    pub(crate) rows: Vec<f32>,
+    pub(crate) width: usize,
+}
+
+impl Factors {
+    pub(crate) fn row(&self, class: usize) -> &[f32] {
+        &self.rows[class * self.width..][..self.width]
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len() / self.width
+    }
+
+    /// `sum over classes of size * v v^T`, `(width, width)`.
+    pub(crate) fn gram(&self, size: &[f32]) -> Matrix {
+        let width = self.width;
+        let parts: Vec<Vec<f32>> = self
+            .rows
+            .par_chunks(GRAM_BLOCK * width)
+            .zip(size.par_chunks(GRAM_BLOCK))
+            .map(|(rows, size)| {
+                let mut scaled = rows.to_vec();
+                for (row, size) in scaled.chunks_exact_mut(width).zip(size) {
+                    let factor = size.sqrt();
+                    row.iter_mut().for_each(|v| *v *= factor);
+                }
+                let mut out = vec![0.0; width * width];
+                gram_rows(&scaled, width, &mut out);
+                out
+            })
+            .collect();
+        let mut sum = Matrix::zeros(width, width);
+        for part in parts {
+            sum.data_mut().iter_mut().zip(part).for_each(|(s, p)| *s += f64::from(p));
+        }
+        sum
+    }
+}
+
+/// What the rows of one side have in common.
+pub(crate) struct Common<'a> {
+    other: &'a Factors,
+    other_size: &'a [f32],
+    /// `M`, row-major.
+    common: Vec<f32>,
+    /// Rows `t_y = M^-1 v_y`.
+    solved: Vec<f32>,
+    terms: Terms,
+}
+
+/// The weights of the objective.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// Confidence of a positive cell of strength 1.
+    pub(crate) alpha: f32,
+    /// Confidence `w0` of all other cells.
+    pub(crate) unobserved: f32,
+    /// Ridge.
+    pub(crate) ridge: f64,
+    /// Steps of conjugate gradients for long lists; 0: every row exactly.
+    pub(crate) steps: usize,
+}
+
+/// How a row is solved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Woodbury,
+    Cholesky,
+    Gradients,
+}
+
+/// The cheapest way by multiplications, those of inner products counted twice for their sums across a vector.
+fn way(count: usize, width: usize, steps: usize) -> Way {
+    let (c, w) = (count as f64, width as f64);
+    let woodbury = c * c * w + c * c * c / 3.0;
+    let cholesky = c * w * w / 2.0 + w * w * w / 3.0;
+    let gradients = if steps == 0 { f64::INFINITY } else { (steps + 1) as f64 * (w * w + 3.0 * c * w) };
+    if woodbury <= cholesky.min(gradients) {
+        Way::Woodbury
+    } else if cholesky <= gradients {
+        Way::Cholesky
+    } else {
+        Way::Gradients
+    }
+}
+
+/// Room for one row's solution, kept between rows.
+#[derive(Default)]
+pub(crate) struct Room {
+    rows: Vec<f32>,
+    solved: Vec<f32>,
+    weight: Vec<f32>,
+    right: Vec<f32>,
+    matrix: Vec<f32>,
+    vectors: [Vec<f32>; 5],
+}
+
+fn cleared(room: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    room.clear();
+    room.resize(len, 0.0);
+    room
+}
+
+impl<'a> Common<'a> {
+    /// # Errors
+    /// If `M` is not positive definite in `f64`: extreme numbers.
+    pub(crate) fn new(other: &'a Factors, other_size: &'a [f32], terms: Terms) -> Result<Common<'a>> {
+        let width = other.width;
+        let mut common = other.gram(other_size).scaled(terms.unobserved.into());
+        common.add_to_diagonal(terms.ridge);
+        let factor = cholesky(&common).ok_or_else(|| {
+            Error::data("the embeddings left the finite range", "use a larger ridge or a smaller alpha")
+        })?;
+        let mut inverse = Matrix::from_fn(width, width, |i, j| if i == j { 1.0 } else { 0.0 });
+        factor.solve(&mut inverse);
+        let inverse: Vec<f32> = inverse.data().iter().map(|&v| v as f32).collect();
+        let mut solved = vec![0.0; other.rows.len()];
+        solved.par_chunks_mut(GRAM_BLOCK * width).zip(other.rows.par_chunks(GRAM_BLOCK * width)).for_each(
+            |(out, rows)| multiply_rows(rows, &inverse, width, out),
+        );
+        let common = common.data().iter().map(|&v| v as f32).collect();
+        Ok(Common { other, other_size, common, solved, terms })
+    }
+
+    /// Solves every row of `own` for its list.
+    pub(crate) fn update(&self, own: &mut Factors, lists: &Lists) {
+        let width = own.width;
+        own.rows.par_chunks_mut(BLOCK * width).enumerate().for_each_init(Room::default, |room, (block, rows)| {
+            for (i, row) in rows.chunks_exact_mut(width).enumerate() {
+                let list = lists.list(block * BLOCK + i);
+                let way = if self.terms.steps > 0 { Way::Gradients } else { way(list.len(), width, 0) };
+                self.solve(row, &lists.other[list.clone()], &lists.strength[list], way, room);
+            }
+        });
+    }
+
+    /// One row for its list. Weights that are not positive, where a strength falls below the others' confidence, exclude Woodbury.
+    pub(crate) fn solve(&self, row: &mut [f32], list: &[u32], strength: &[f32], way: Way, room: &mut Room) {
+        let width = row.len();
+        let of = |rows: &[f32], room: &mut Vec<f32>| {
+            room.clear();
+            list.iter().for_each(|&y| room.extend_from_slice(&rows[y as usize * width..][..width]));
+        };
+        of(&self.other.rows, &mut room.rows);
+        (room.weight.clear(), room.right.clear());
+        for (&y, &strength) in list.iter().zip(strength) {
+            let (size, confidence) = (self.other_size[y as usize], self.terms.alpha * strength);
+            room.weight.push(size * (confidence - self.terms.unobserved));
+            room.right.push(size * confidence);
+        }
+        let positive = room.weight.iter().all(|w| *w > 0.0);
+        if way == Way::Woodbury && positive {
+            of(&self.solved, &mut room.solved);
+            if by_woodbury(row, room) {
+                return;
+            }
+        }
+        if way == Way::Gradients && positive {
+            self.by_gradients(row, room);
+        } else {
+            self.by_cholesky(row, room);
+        }
+    }
+
+    /// A positive ridge makes the sum positive definite; a failure can only be overflow, and the row then stays.
+    fn by_cholesky(&self, row: &mut [f32], room: &mut Room) {
+        let width = row.len();
+        room.matrix.clear();
+        room.matrix.extend_from_slice(&self.common);
+        add_outer(&room.rows, &room.weight, width, &mut room.matrix);
+        let right = cleared(&mut room.vectors[0], width);
+        add_rows(&room.rows, &room.right, right);
+        if solve(&mut room.matrix, width, width, right) {
+            row.copy_from_slice(right);
+        }
+    }
+
+    /// `out = (M + sum w v v^T) x`.
+    fn apply(&self, x: &[f32], rows: &[f32], weight: &[f32], dots: &mut [f32], out: &mut [f32]) {
+        dot_rows(&self.common, x, out);
+        dot_rows(rows, x, dots);
+        dots.iter_mut().zip(weight).for_each(|(d, w)| *d *= w);
+        add_rows(rows, dots, out);
+    }
+
+    fn by_gradients(&self, row: &mut [f32], room: &mut Room) {
+        let width = row.len();
+        let [residual, direction, image, dots, next] = &mut room.vectors;
+        let (residual, image) = (cleared(residual, width), cleared(image, width));
+        let dots = cleared(dots, room.weight.len());
+        self.apply(row, &room.rows, &room.weight, dots, image);
+        add_rows(&room.rows, &room.right, residual);
+        residual.iter_mut().zip(image.iter()).for_each(|(r, i)| *r -= i);
+        direction.clear();
+        direction.extend_from_slice(residual);
+        next.clear();
+        next.extend_from_slice(row);
+        let product = |a: &[f32], b: &[f32]| {
+            let mut out = [0.0];
+            dot_rows(a, b, &mut out);
+            out[0]
+        };
+        let mut norm = product(residual, residual);
+        for _ in 0..self.terms.steps {
+            if norm < f32::MIN_POSITIVE {
+                break;
+            }
+            self.apply(direction, &room.rows, &room.weight, dots, image);
+            let step = norm / product(direction, image);
+            if !step.is_finite() {
+                return;
+            }
+            add_rows(direction, &[step], next);
+            add_rows(image, &[-step], residual);
+            let new = product(residual, residual);
+            let turn = new / norm;
+            direction.iter_mut().zip(residual.iter()).for_each(|(d, r)| *d = r + turn * *d);
+            norm = new;
+        }
+        row.copy_from_slice(next);
+    }
+}
+
+/// `false` if the small system is not positive definite in `f32`.
+fn by_woodbury(row: &mut [f32], room: &mut Room) -> bool {
+    let (width, count) = (row.len(), room.weight.len());
+    let stride = count.next_multiple_of(LANE);
+    let matrix = cleared(&mut room.matrix, count * stride);
+    let right = cleared(&mut room.vectors[0], stride);
+    room.weight.iter_mut().for_each(|w| *w = w.sqrt());
+    for i in 0..count {
+        let (row, weight) = (&mut matrix[i * stride..(i + 1) * stride], room.weight[i]);
+        dot_rows(&room.rows[i * width..], &room.solved[i * width..(i + 1) * width], &mut row[i..count]);
+        row[i..count].iter_mut().zip(&room.weight[i..]).for_each(|(k, w)| *k *= weight * w);
+        row[i] += 1.0;
+        right[i] = room.right[i] / weight;
+    }
+    if !solve(matrix, stride, count, right) {
+        return false;
+    }
+    right.iter_mut().zip(&room.weight).for_each(|(a, w)| *a *= w);
+    row.fill(0.0);
+    add_rows(&room.solved, &right[..count], row);
+    true
+}
+
+/// The objective: the sum over all cells of confidence times squared error, plus the ridge's term.
+///
+/// Each positive cell also counts among all cells, from which its part with confidence `w0` is taken away.
+pub(crate) fn objective(sides: &[Lists; 2], factors: [&Factors; 2], terms: Terms) -> f64 {
+    let [queries, keys] = sides;
+    let [u, v] = factors;
+    let (gram_u, gram_v) = (u.gram(&queries.size), v.gram(&keys.size));
+    let all: f64 = gram_u.data().iter().zip(gram_v.data()).map(|(a, b)| a * b).sum();
+    let trace = |g: &Matrix| (0..g.rows()).map(|i| g[(i, i)]).sum::<f64>();
+    let own = |x: usize| -> f64 {
+        queries
+            .list(x)
+            .map(|p| {
+                let y = queries.other[p] as usize;
+                let score: f64 = u.row(x).iter().zip(v.row(y)).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+                let confidence = f64::from(terms.alpha) * f64::from(queries.strength[p]);
+                let error = confidence * (1.0 - score).powi(2) - f64::from(terms.unobserved) * score * score;
+                f64::from(queries.size[x]) * f64::from(keys.size[y]) * error
+            })
+            .sum()
+    };
+    let listed: Vec<f64> = (0..queries.classes()).into_par_iter().map(own).collect();
+    listed.iter().sum::<f64>() + f64::from(terms.unobserved) * all + terms.ridge * (trace(&gram_u) + trace(&gram_v))
+}
