@@ -72,7 +72,7 @@ pub fn implicit(table: Table<'_>, o: &Implicit, _progress: &dyn Progress) -> Res
             }
         }
         eprintln!("als {:?}", t0.elapsed());
-        ranking::refine(&sides, &mut u, &mut v, o.dim, o.epochs, o.seed);
+        ranking::refine(&sides, &mut u, &mut v, o.dim, o.epochs, o.seed)?;
         let encoder = balance::model(&sides, [&u, &v], o.dim)?;
         eprintln!("model {:?}", t0.elapsed());
         let _ = Error::data("", "");

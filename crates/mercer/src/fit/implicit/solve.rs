@@ -116,15 +116,16 @@ fn way(count: usize, width: usize, steps: usize) -> Way {
 /// Room for one row's solution, kept between rows.
 #[derive(Default)]
 pub(crate) struct Room {
-    rows: Vec<f32>,
+    pub(crate) rows: Vec<f32>,
     solved: Vec<f32>,
-    weight: Vec<f32>,
+    pub(crate) weight: Vec<f32>,
     right: Vec<f32>,
     matrix: Vec<f32>,
-    vectors: [Vec<f32>; 5],
+    dots: Vec<f32>,
+    vectors: [Vec<f32>; 3],
 }
 
-fn cleared(room: &mut Vec<f32>, len: usize) -> &mut [f32] {
+pub(crate) fn cleared(room: &mut Vec<f32>, len: usize) -> &mut [f32] {
     room.clear();
     room.resize(len, 0.0);
     room
@@ -214,16 +215,22 @@ impl<'a> Common<'a> {
 
     fn by_gradients(&self, row: &mut [f32], room: &mut Room) {
         let width = row.len();
-        let [residual, direction, image, dots, next] = &mut room.vectors;
-        let (residual, image) = (cleared(residual, width), cleared(image, width));
-        let dots = cleared(dots, room.weight.len());
-        self.apply(row, &room.rows, &room.weight, dots, image);
-        add_rows(&room.rows, &room.right, residual);
-        residual.iter_mut().zip(image.iter()).for_each(|(r, i)| *r -= i);
+        let mut right = std::mem::take(&mut room.vectors[0]);
+        let image = cleared(&mut room.vectors[1], width);
+        self.apply(row, &room.rows, &room.weight, cleared(&mut room.dots, room.weight.len()), image);
+        add_rows(&room.rows, &room.right, cleared(&mut right, width));
+        right.iter_mut().zip(image.iter()).for_each(|(r, i)| *r -= i);
+        self.descend(row, &mut right, room);
+        room.vectors[0] = right;
+    }
+
+    /// Adds to `row` what conjugate gradients from zero find of `(M + sum w v v^T)^-1 residual`; the residual is spoilt.
+    pub(crate) fn descend(&self, row: &mut [f32], residual: &mut [f32], room: &mut Room) {
+        let [_, direction, image] = &mut room.vectors;
+        let image = cleared(image, row.len());
+        let dots = cleared(&mut room.dots, room.weight.len());
         direction.clear();
         direction.extend_from_slice(residual);
-        next.clear();
-        next.extend_from_slice(row);
         let product = |a: &[f32], b: &[f32]| {
             let mut out = [0.0];
             dot_rows(a, b, &mut out);
@@ -231,22 +238,19 @@ impl<'a> Common<'a> {
         };
         let mut norm = product(residual, residual);
         for _ in 0..self.terms.steps {
-            if norm < f32::MIN_POSITIVE {
-                break;
-            }
             self.apply(direction, &room.rows, &room.weight, dots, image);
             let step = norm / product(direction, image);
-            if !step.is_finite() {
-                return;
+            // Nothing is left to descend, or the numbers are beyond f32.
+            if !(norm > f32::MIN_POSITIVE && step.is_finite()) {
+                break;
             }
-            add_rows(direction, &[step], next);
+            add_rows(direction, &[step], row);
             add_rows(image, &[-step], residual);
             let new = product(residual, residual);
             let turn = new / norm;
             direction.iter_mut().zip(residual.iter()).for_each(|(d, r)| *d = r + turn * *d);
             norm = new;
         }
-        row.copy_from_slice(next);
     }
 }
 
