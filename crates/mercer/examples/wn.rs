@@ -1,5 +1,5 @@
 //! x
-use mercer::fit::{Implicit, Silent, Table, implicit};
+use mercer::fit::{Implicit, Table, implicit};
 use mercer::{Features, Pairs, Seed};
 fn main() {
     let arg = |i: usize, d: f64| std::env::args().nth(i).map_or(d, |a| a.parse::<f64>().unwrap());
@@ -15,11 +15,31 @@ fn main() {
     let n = 82115;
     let ids = Features::one_hot(n);
     let t = Table { queries: &ids, keys: None, train: &train, valid: &train };
+    let valid = if held { of(&|s| s == 2) } else { Pairs::default() };
+    let t = Table { valid: &valid, ..t };
+    let rank = arg(5, 0.0) as usize;
+    let some = |v: f64| if v > 0.0 { Some(v) } else { None };
+    let steps = arg(7, 3.0) as usize;
     let o = Implicit {
-        dim: arg(1, 20.0) as usize, alpha: arg(2, 200.0), ridge: arg(3, 0.1), sweeps: arg(4, 15.0) as usize,
-        epochs: arg(5, 0.0) as usize, steps: arg(7, 3.0) as usize, unobserved: 1.0, seed: Seed(0),
+        dim: some(arg(1, 20.0)).map(|d| d as usize), alpha: some(arg(2, 200.0)), ridge: some(arg(3, 0.1)), sweeps: arg(4, 15.0) as usize,
+        ranking: if rank == 0 { mercer::fit::Ranking::Never } else { mercer::fit::Ranking::Sweeps(rank) },
+        solver: if steps == 0 { mercer::fit::Solver::Exact } else { mercer::fit::Solver::Gradients(steps) },
+        ..Implicit::default()
     };
-    let fit = implicit(t, &o, &Silent).unwrap();
+    struct Say(std::time::Instant);
+    impl mercer::fit::Progress for Say {
+        fn stage(&self, n: &str) { eprintln!("{n} {:?}", self.0.elapsed()) }
+        fn step(&self, a: usize, b: usize, c: f64) { eprintln!("{a}/{b} {:.5} {:?}", 1.0 - c, self.0.elapsed()) }
+    }
+    let say = Say(std::time::Instant::now());
+    let fit = implicit(t, &o, &say).unwrap();
+    eprintln!("fit {:?} {:?}", say.0.elapsed(), fit.standing);
+    for c in &fit.choices { eprintln!("{c:?}") }
+    if std::env::args().nth(8).is_some() {
+        let raw = |v: Vec<f32>| v.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+        std::fs::write("/tmp/h3_own_u.bin", raw(fit.encoder.embed_queries(&ids.rows()).unwrap())).unwrap();
+        std::fs::write("/tmp/h3_own_v.bin", raw(fit.encoder.embed_keys(&ids.rows()).unwrap())).unwrap();
+    }
     let e = &fit.encoder;
     let d = e.dim();
     let u = e.embed_queries(&ids.rows()).unwrap();

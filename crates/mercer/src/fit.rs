@@ -23,7 +23,7 @@ pub use crate::relation::Law;
 pub use als::factorise;
 pub use complete::{Complete, complete};
 pub(crate) use dimension::{by_dimension, choose, root_mean_square};
-pub use implicit::{Implicit, ImplicitFit, implicit};
+pub use implicit::{Implicit, ImplicitFit, ImplicitSize, Ranking, Solver, Standing, implicit};
 pub use observed::{Table, observed};
 pub use spectral::spectral;
 pub(crate) use spectral::spectral_on;

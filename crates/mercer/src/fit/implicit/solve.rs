@@ -6,11 +6,12 @@
 //!
 //! `(M + sum (c_y - w0) v_y v_y^T) u = sum c_y v_y` with the common part `M = w0 G + ridge I`.
 //!
-//! Three ways give the same row, and the cheapest is taken by the list's length alone:
+//! Two ways give this row exactly, and the cheaper is taken by the list's length alone:
 //! - *short lists*: by the identity of Woodbury in the space of the list, with `t_y = M^-1 v_y` computed once for all items:
 //!   `u = sum a_y t_y`, where `a = W^(1/2) (I + W^(1/2) K W^(1/2))^-1 W^(-1/2) c`, `K = <v_y, t_z>`, `W = diag(c - w0)`;
-//! - *medium lists*: Cholesky of the sum;
-//! - *long lists*: a few steps of conjugate gradients from the present row, which lower the objective as well.
+//! - *long lists*: Cholesky of the sum.
+//!
+//! A few steps of conjugate gradients from the present row lower the objective, too, and are cheaper where lists are long.
 
 use rayon::prelude::*;
 
@@ -18,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::fit::implicit::kernels::{LANE, add_outer, add_rows, dot_rows, solve};
 use crate::fit::implicit::lists::Lists;
 use crate::linalg::{Matrix, cholesky, gram_rows, multiply_rows};
+use crate::seed::Seed;
 
 /// Rows that one task solves.
 const BLOCK: usize = 32;
@@ -32,6 +34,17 @@ pub(crate) struct Factors {
 }
 
 impl Factors {
+    /// Small random rows: large ones would hold the first sweep back.
+    pub(crate) fn draw(classes: usize, dim: usize, seed: Seed, name: &str) -> Factors {
+        let width = dim.next_multiple_of(LANE);
+        let mut stream = seed.stream(name);
+        let mut rows = vec![0.0; classes * width];
+        for row in rows.chunks_exact_mut(width) {
+            row[..dim].iter_mut().for_each(|v| *v = 0.01 * stream.normal() as f32);
+        }
+        Factors { rows, width }
+    }
+
     pub(crate) fn row(&self, class: usize) -> &[f32] {
         &self.rows[class * self.width..][..self.width]
     }
@@ -72,7 +85,7 @@ pub(crate) struct Common<'a> {
     other_size: &'a [f32],
     /// `M`, row-major.
     common: Vec<f32>,
-    /// Rows `t_y = M^-1 v_y`.
+    /// Rows `t_y = M^-1 v_y`; none where conjugate gradients do without.
     solved: Vec<f32>,
     terms: Terms,
 }
@@ -98,18 +111,14 @@ pub(crate) enum Way {
     Gradients,
 }
 
-/// The cheapest way by multiplications, those of inner products counted twice for their sums across a vector.
-fn way(count: usize, width: usize, steps: usize) -> Way {
+/// Gradients where steps are asked for; else the exact way with fewer multiplications, those of inner products counted twice for
+/// their sums across a vector.
+pub(crate) fn way(count: usize, width: usize, steps: usize) -> Way {
     let (c, w) = (count as f64, width as f64);
-    let woodbury = c * c * w + c * c * c / 3.0;
-    let cholesky = c * w * w / 2.0 + w * w * w / 3.0;
-    let gradients = if steps == 0 { f64::INFINITY } else { (steps + 1) as f64 * (w * w + 3.0 * c * w) };
-    if woodbury <= cholesky.min(gradients) {
-        Way::Woodbury
-    } else if cholesky <= gradients {
-        Way::Cholesky
-    } else {
-        Way::Gradients
+    match () {
+        () if steps > 0 => Way::Gradients,
+        () if c * c * w + c * c * c / 3.0 <= c * w * w / 2.0 + w * w * w / 3.0 => Way::Woodbury,
+        () => Way::Cholesky,
     }
 }
 
@@ -144,7 +153,7 @@ impl<'a> Common<'a> {
         let mut inverse = Matrix::from_fn(width, width, |i, j| if i == j { 1.0 } else { 0.0 });
         factor.solve(&mut inverse);
         let inverse: Vec<f32> = inverse.data().iter().map(|&v| v as f32).collect();
-        let mut solved = vec![0.0; other.rows.len()];
+        let mut solved = vec![0.0; if terms.steps > 0 { 0 } else { other.rows.len() }];
         solved.par_chunks_mut(GRAM_BLOCK * width).zip(other.rows.par_chunks(GRAM_BLOCK * width)).for_each(
             |(out, rows)| multiply_rows(rows, &inverse, width, out),
         );
@@ -158,7 +167,7 @@ impl<'a> Common<'a> {
         own.rows.par_chunks_mut(BLOCK * width).enumerate().for_each_init(Room::default, |room, (block, rows)| {
             for (i, row) in rows.chunks_exact_mut(width).enumerate() {
                 let list = lists.list(block * BLOCK + i);
-                let way = if self.terms.steps > 0 { Way::Gradients } else { way(list.len(), width, 0) };
+                let way = way(list.len(), width, self.terms.steps);
                 self.solve(row, &lists.other[list.clone()], &lists.strength[list], way, room);
             }
         });
@@ -179,13 +188,19 @@ impl<'a> Common<'a> {
             room.right.push(size * confidence);
         }
         let positive = room.weight.iter().all(|w| *w > 0.0);
+        if way != Way::Gradients && room.weight.iter().all(|w| *w == 0.0) {
+            // Every cell has the same confidence: the common part alone.
+            row.fill(0.0);
+            of(&self.solved, &mut room.solved);
+            return add_rows(&room.solved, &room.right, row);
+        }
         if way == Way::Woodbury && positive {
             of(&self.solved, &mut room.solved);
             if by_woodbury(row, room) {
                 return;
             }
         }
-        if way == Way::Gradients && positive {
+        if way == Way::Gradients {
             self.by_gradients(row, room);
         } else {
             self.by_cholesky(row, room);
