@@ -45,6 +45,15 @@ impl Factors {
         Factors { rows, width }
     }
 
+    /// From rows without padding, `(n, dim)`.
+    pub(crate) fn padded(rows: &[f32], dim: usize) -> Factors {
+        let width = dim.next_multiple_of(LANE);
+        let mut padded = vec![0.0; rows.len() / dim * width];
+        let both = padded.chunks_exact_mut(width).zip(rows.chunks_exact(dim));
+        both.for_each(|(own, row)| own[..dim].copy_from_slice(row));
+        Factors { rows: padded, width }
+    }
+
     pub(crate) fn row(&self, class: usize) -> &[f32] {
         &self.rows[class * self.width..][..self.width]
     }
@@ -315,4 +324,144 @@ pub(crate) fn objective(sides: &[Lists; 2], factors: [&Factors; 2], terms: Terms
     };
     let listed: Vec<f64> = (0..queries.classes()).into_par_iter().map(own).collect();
     listed.iter().sum::<f64>() + f64::from(terms.unobserved) * all + terms.ridge * (trace(&gram_u) + trace(&gram_v))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fit::implicit::lists::both_sides;
+    use crate::parallel::with_threads;
+    use crate::relation::Pairs;
+
+    const DIM: usize = 20;
+
+    /// Queries with 1 to 60 keys, some with equal lists, some keys without pairs.
+    fn sides() -> [Lists; 2] {
+        let mut stream = Seed(8).stream("lists");
+        let (mut x, mut y, mut value) = (Vec::new(), Vec::new(), Vec::new());
+        for query in 0..70u32 {
+            let own = stream.choose(90, 1 + (query as usize * query as usize) / 82);
+            for copy in [query, 70 + query] {
+                // Odd queries have a twin.
+                let keys = own.iter().filter(|_| copy < 70 || query % 2 == 1);
+                keys.for_each(|&key| (x.push(copy), y.push(key as u32), value.push(1.0 + (key % 3) as f32)).0);
+            }
+        }
+        both_sides(&Pairs::new(x, y, value, None).unwrap(), [140, 100])
+    }
+
+    fn drawn(sides: &[Lists; 2]) -> [Factors; 2] {
+        [0, 1].map(|side| {
+            let mut factors = Factors::draw(sides[side].classes(), DIM, Seed(5), ["u", "v"][side]);
+            factors.rows.iter_mut().for_each(|v| *v *= 30.0);
+            factors
+        })
+    }
+
+    const TERMS: Terms = Terms { alpha: 4.0, unobserved: 0.7, ridge: 0.9, steps: 0 };
+
+    /// The row's equations in `f64`, item by item.
+    fn reference(lists: &Lists, class: usize, other: &Factors, size: &[f32], terms: Terms) -> Vec<f64> {
+        let v = |y: usize| -> Vec<f64> { other.row(y)[..DIM].iter().map(|&v| v.into()).collect() };
+        let mut matrix = Matrix::zeros(DIM, DIM);
+        let mut right = Matrix::zeros(DIM, 1);
+        let mut confidence = vec![f64::from(terms.unobserved); other.len()];
+        let mut positive = vec![0.0; other.len()];
+        for p in lists.list(class) {
+            let y = lists.other[p] as usize;
+            (confidence[y], positive[y]) = (f64::from(terms.alpha) * f64::from(lists.strength[p]), 1.0);
+        }
+        for y in 0..other.len() {
+            let (row, items) = (v(y), f64::from(size[y]));
+            for i in 0..DIM {
+                right[(i, 0)] += items * confidence[y] * positive[y] * row[i];
+                (0..DIM).for_each(|j| matrix[(i, j)] += items * confidence[y] * row[i] * row[j]);
+            }
+        }
+        matrix.add_to_diagonal(terms.ridge);
+        cholesky(&matrix).unwrap().solve(&mut right);
+        right.into_data()
+    }
+
+    #[test]
+    fn every_way_gives_the_row_of_the_dense_equations() {
+        let sides = sides();
+        let [_, v] = drawn(&sides);
+        // With alpha 0.35 a strength of 2 has the confidence of the others, of 1 less.
+        for (alpha, steps, tolerance) in [(4.0, 0, 2e-5), (0.35, 0, 2e-5), (4.0, 60, 1e-4)] {
+            let terms = Terms { alpha, steps, ..TERMS };
+            let common = Common::new(&v, &sides[1].size, terms).unwrap();
+            let mut room = Room::default();
+            let ways: &[Way] = if steps > 0 { &[Way::Gradients] } else { &[Way::Woodbury, Way::Cholesky] };
+            for class in 0..sides[0].classes() {
+                let expected = reference(&sides[0], class, &v, &sides[1].size, terms);
+                let scale = expected.iter().map(|v| v.abs()).fold(0.0, f64::max);
+                for &way in ways {
+                    let (mut row, list) = (vec![0.1; v.width], sides[0].list(class));
+                    row[DIM..].fill(0.0);
+                    common.solve(&mut row, &sides[0].other[list.clone()], &sides[0].strength[list], way, &mut room);
+                    for i in 0..v.width {
+                        let wanted = expected.get(i).copied().unwrap_or(0.0);
+                        let error = (f64::from(row[i]) - wanted).abs() / scale;
+                        assert!(error < tolerance, "{way:?} alpha {alpha}, class {class}, {i}: {error:e}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_objective_is_the_sum_over_all_cells_of_items() {
+        let sides = sides();
+        let [u, v] = drawn(&sides);
+        let [queries, keys] = &sides;
+        let mut expected = 0.0;
+        let norm = |row: &[f32]| row.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>();
+        for &x in &queries.class {
+            for &y in &keys.class {
+                // Items without pairs score zero in cells that are zero.
+                let (Some(x), Some(y)) = (queries.size.get(x as usize).map(|_| x), keys.size.get(y as usize).map(|_| y)) else {
+                    continue;
+                };
+                let (row, key) = (u.row(x as usize), v.row(y as usize));
+                let score: f64 = row.iter().zip(key).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+                let cell = queries.list(x as usize).find(|&p| queries.other[p] == y);
+                expected += match cell {
+                    Some(p) => f64::from(TERMS.alpha) * f64::from(queries.strength[p]) * (1.0 - score).powi(2),
+                    None => f64::from(TERMS.unobserved) * score * score,
+                };
+            }
+        }
+        let members = |lists: &Lists, f: &Factors| {
+            (0..lists.classes()).map(|c| f64::from(lists.size[c]) * norm(f.row(c))).sum::<f64>()
+        };
+        expected += TERMS.ridge * (members(queries, &u) + members(keys, &v));
+        let own = objective(&sides, [&u, &v], TERMS);
+        assert!((own / expected - 1.0).abs() < 1e-6, "{own} {expected}");
+    }
+
+    #[test]
+    fn updates_never_raise_the_objective_and_do_not_depend_on_threads() {
+        let sides = sides();
+        for steps in [0, 1, 3] {
+            let terms = Terms { steps, ..TERMS };
+            let sweeps = |threads: usize| {
+                let work = || {
+                    let [mut u, mut v] = drawn(&sides);
+                    let mut values = vec![objective(&sides, [&u, &v], terms)];
+                    for _ in 0..6 {
+                        Common::new(&v, &sides[1].size, terms).unwrap().update(&mut u, &sides[0]);
+                        values.push(objective(&sides, [&u, &v], terms));
+                        Common::new(&u, &sides[0].size, terms).unwrap().update(&mut v, &sides[1]);
+                        values.push(objective(&sides, [&u, &v], terms));
+                    }
+                    (values, u, v)
+                };
+                with_threads(Some(threads), work).unwrap()
+            };
+            let one = sweeps(1);
+            assert_eq!(one, sweeps(2));
+            assert!(one.0.windows(2).all(|w| w[1] <= w[0] * (1.0 + 1e-6)), "{steps}: {:?}", one.0);
+        }
+    }
 }
