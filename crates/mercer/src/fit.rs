@@ -1,7 +1,8 @@
 //! Fitting towers to a relation: closed form first.
 //!
 //! [`spectral`] learns a relation that can be asked, [`observed`] a table of pairs with item features, [`complete`] a
-//! table of ids in which every absent pair has a known value. All give a [`Fit`].
+//! table of ids in which every absent pair has a known value. All give a [`Fit`]. [`implicit`](fn@implicit) learns pairs of ids
+//! that occurred, [`fold_in`](fn@fold_in) adds items to a model.
 
 mod als;
 mod block;
@@ -11,9 +12,11 @@ mod complete;
 mod dimension;
 mod features;
 pub mod gradient;
+mod fold_in;
 mod grouped;
 mod hidden;
 mod ids;
+mod implicit;
 mod lbfgs;
 mod log_odds;
 mod logistic;
@@ -26,6 +29,8 @@ pub use als::factorise;
 pub use calibrate::{BaseRate, Calibrated, calibrate};
 pub use complete::{Complete, complete};
 pub(crate) use dimension::{by_dimension, choose, root_mean_square};
+pub use fold_in::{FoldIn, fold_in};
+pub use implicit::{Implicit, ImplicitFit, ImplicitSize, Ranking, Solver, Standing, implicit};
 pub(crate) use log_odds::log_odds_form;
 pub use observed::{Table, observed};
 pub use spectral::spectral;

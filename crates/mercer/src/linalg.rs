@@ -338,3 +338,10 @@ pub(crate) fn multiply_rows(a: &[f32], b: &[f32], inner: usize, out: &mut [f32])
     let (a, b) = (MatRef::from_row_major_slice(a, n, inner), MatRef::from_row_major_slice(b, inner, m));
     matmul(target, Accum::Add, a, b);
 }
+
+/// `out += a^T a` for row-major `a` (n, width), on the calling thread.
+pub(crate) fn gram_rows(a: &[f32], width: usize, out: &mut [f32]) {
+    let target = MatMut::from_row_major_slice_mut(out, width, width);
+    let a = MatRef::from_row_major_slice(a, a.len() / width, width);
+    matmul(target, Accum::Add, a.transpose(), a);
+}

@@ -2,7 +2,8 @@
 //!
 //! `value ~ mean + b_x + c_y + <u_x, v_y>`, each side's rows solved in turn by ridge regression on the other side's; the offsets
 //! are coordinates against a constant 1, so the result is an inner product like every other. A form without offsets, whose
-//! coordinates are all free, competes with it on the held-out error.
+//! coordinates are all free, competes with it on the held-out error, and so do ridges that are the same for every item and
+//! ridges in proportion to its number of pairs (weighted-lambda).
 
 use rayon::prelude::*;
 
@@ -16,9 +17,18 @@ use crate::fit::{Choice, CurvePoint, Dimension, Effort, Fit, Options, Outcome, P
 use crate::linalg::{Matrix, cholesky};
 use crate::relation::Pairs;
 use crate::seed::Seed;
+use crate::wide::{add_scaled, dot, wide};
 
 /// Ridges that are compared, in units of the values' variance (mean square, without offsets).
-const RIDGES: [f64; 4] = [0.3, 1.0, 3.0, 10.0];
+const RIDGES: [Ridge; 7] = [
+    Ridge::Constant(0.3),
+    Ridge::Constant(1.0),
+    Ridge::Constant(3.0),
+    Ridge::Constant(10.0),
+    Ridge::Weighted(0.01),
+    Ridge::Weighted(0.03),
+    Ridge::Weighted(0.1),
+];
 /// Dimensions that are compared where the data choose.
 const DIMENSIONS: [usize; 5] = [2, 4, 8, 16, 32];
 /// Rounds over both sides, and the most that can be asked for.
@@ -49,31 +59,101 @@ impl Factors {
 
     /// Solves every row for the other side's: `(sum w g g^T + ridge) f = sum w (value - g_fixed) g` over the free
     /// coordinates.
-    fn update(&mut self, other: &Factors, pairs: &Grouped, ridge: f64) {
+    fn update(&mut self, other: &Factors, pairs: &Grouped, ridge: Ridge) {
         let (k, fixed) = (self.rows.rows(), self.fixed);
         let free: Vec<usize> = (0..k).filter(|&c| Some(c) != fixed).collect();
-        self.rows.data_mut().par_chunks_mut(k).enumerate().for_each(|(i, row)| {
-            let range = pairs.starts[i]..pairs.starts[i + 1];
-            let mut gram = Matrix::zeros(free.len(), free.len());
-            let mut right = Matrix::zeros(free.len(), 1);
-            for p in range {
+        self.rows.data_mut().par_chunks_mut(k).enumerate().for_each_init(List::default, |list, (i, row)| {
+            list.clear();
+            for p in pairs.starts[i]..pairs.starts[i + 1] {
                 let g = other.rows.column(pairs.y[p] as usize);
                 let target = pairs.value[p] - fixed.map_or(0.0, |c| g[c]);
-                for (a, &ca) in free.iter().enumerate() {
-                    let weighted = pairs.weight[p] * g[ca];
-                    right[(a, 0)] += weighted * target;
-                    free[..=a].iter().enumerate().for_each(|(b, &cb)| gram[(a, b)] += weighted * g[cb]);
-                }
+                list.push(free.iter().map(|&c| g[c]), pairs.weight[p], target);
             }
-            gram.add_to_diagonal(ridge);
             // A positive ridge makes the matrix positive definite; a failure can only be overflow, and the row then stays.
-            if let Some(factor) = cholesky(&gram) {
-                factor.solve(&mut right);
-                free.iter().enumerate().for_each(|(a, &c)| row[c] = right[(a, 0)]);
+            if let Some(solution) = list.solve(free.len(), ridge) {
+                free.iter().zip(solution).for_each(|(&c, value)| row[c] = value);
             }
         });
     }
 }
+
+/// The ridge of one row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Ridge {
+    /// The same for every row.
+    Constant(f64),
+    /// This times the summed weight of the row's pairs (Zhou and others 2008): the error's and the ridge's shares of the objective
+    /// then do not depend on how often an item was seen.
+    Weighted(f64),
+}
+
+/// The observed pairs of one row: the other side's rows, weights and targets.
+#[derive(Default)]
+pub(crate) struct List {
+    rows: Vec<f64>,
+    weight: Vec<f64>,
+    target: Vec<f64>,
+}
+
+impl List {
+    pub(crate) fn clear(&mut self) {
+        (self.rows.clear(), self.weight.clear(), self.target.clear());
+    }
+
+    pub(crate) fn push(&mut self, row: impl Iterator<Item = f64>, weight: f64, target: f64) {
+        self.rows.extend(row);
+        self.weight.push(weight);
+        self.target.push(target);
+    }
+
+    /// `f` of `k` coordinates with `(sum w g g^T + ridge) f = sum w target g`: in the space of the coordinates or, for a list
+    /// shorter than they are, of the list: `f = sum a g`, `(<g_i, g_j> + ridge / w_i delta_ij) a = target`.
+    pub(crate) fn solve(&self, k: usize, ridge: Ridge) -> Option<Vec<f64>> {
+        let count = self.weight.len();
+        if count == 0 || k == 0 {
+            return Some(vec![0.0; k]);
+        }
+        let ridge = match ridge {
+            Ridge::Constant(ridge) => ridge,
+            Ridge::Weighted(ridge) => ridge * self.weight.iter().sum::<f64>(),
+        };
+        let mut solution = vec![0.0; k];
+        if count < k {
+            let row = |i: usize| &self.rows[i * k..(i + 1) * k];
+            let mut matrix = Matrix::from_fn(count, count, |i, j| if i >= j { dot(row(i), row(j)) } else { 0.0 });
+            (0..count).for_each(|i| matrix[(i, i)] += ridge / self.weight[i]);
+            let mut right = Matrix::from_columns(self.target.clone(), count, 1);
+            cholesky(&matrix)?.solve(&mut right);
+            right.data().iter().enumerate().for_each(|(i, &a)| add_scaled(&mut solution, a, row(i)));
+            return Some(solution);
+        }
+        let mut matrix = Matrix::zeros(k, k);
+        normal(&self.rows, &self.weight, &self.target, matrix.data_mut(), &mut solution);
+        matrix.add_to_diagonal(ridge);
+        let mut right = Matrix::from_columns(solution, k, 1);
+        cholesky(&matrix)?.solve(&mut right);
+        Some(right.into_data())
+    }
+}
+
+#[inline(always)]
+fn normal_body<const FMA: bool>(rows: &[f64], weight: &[f64], target: &[f64], matrix: &mut [f64], right: &mut [f64]) {
+    let k = right.len();
+    for ((row, w), t) in rows.chunks_exact(k).zip(weight).zip(target) {
+        for j in 0..k {
+            let factor = w * row[j];
+            right[j] += factor * t;
+            let column = &mut matrix[j * k + j..(j + 1) * k];
+            for (m, g) in column.iter_mut().zip(&row[j..]) {
+                *m = if FMA { factor.mul_add(*g, *m) } else { factor * g + *m };
+            }
+        }
+    }
+}
+wide!(
+    /// Lower triangle of `matrix += sum w g g^T`, column-major, and `right += sum w target g`, over the rows `g`.
+    fn normal(rows: &[f64], weight: &[f64], target: &[f64], matrix: &mut [f64], right: &mut [f64]) = normal_body
+);
 
 /// Learns observed pairs between ids without features by alternating least squares.
 ///
@@ -112,7 +192,8 @@ fn factorise_loaded(table: Loaded<'_>, options: &Options, progress: &dyn Progres
             let trial = Trial { dim, offsets, ridge };
             let model = run(&table, table.train, trial, rounds, options.seed)?;
             let error = PairErrors::new(&model, table.queries, table.keys, table.valid)?.rmse();
-            sizes.push(SizePoint { dim, ridge, rmse: error });
+            let (Ridge::Constant(value) | Ridge::Weighted(value)) = ridge;
+            sizes.push(SizePoint { dim, ridge: value, rmse: error });
             if best.as_ref().is_none_or(|b| error < b.0) {
                 best = Some((error, trial, model));
             }
@@ -122,7 +203,11 @@ fn factorise_loaded(table: Loaded<'_>, options: &Options, progress: &dyn Progres
     let (_, trial, model) = best.ok_or_else(|| Error::data("no model was fitted", "check the values"))?;
     let form = if trial.offsets { "two coordinates hold offsets" } else { "all coordinates free" };
     choices.push(Choice::new("form", form, "lowest held-out error, with and without offsets"));
-    choices.push(Choice::new("ridge", trial.ridge, format!("lowest held-out error of {}", RIDGES.len())));
+    let (ridge, each) = match trial.ridge {
+        Ridge::Constant(ridge) => (ridge, "the same for every item"),
+        Ridge::Weighted(ridge) => (ridge, "times the pairs of each item"),
+    };
+    choices.push(Choice::new("ridge", ridge, format!("{each}; lowest held-out error of {}", RIDGES.len())));
     let errors = PairErrors::new(&model, table.queries, table.keys, table.valid)?;
     let curve: Vec<CurvePoint> = errors.curve().into_iter().map(|(dim, rmse)| CurvePoint { dim, rmse }).collect();
     let wish = if options.dimension == Dimension::Knee { Dimension::Fixed(trial.dim) } else { options.dimension };
@@ -152,7 +237,7 @@ fn factorise_loaded(table: Loaded<'_>, options: &Options, progress: &dyn Progres
 struct Trial {
     dim: usize,
     offsets: bool,
-    ridge: f64,
+    ridge: Ridge,
 }
 
 fn run(table: &Loaded<'_>, pairs: &Pairs, trial: Trial, rounds: usize, seed: Seed) -> Result<crate::DualEncoder> {
@@ -170,7 +255,10 @@ fn run(table: &Loaded<'_>, pairs: &Pairs, trial: Trial, rounds: usize, seed: See
     let fixed = |coordinate: usize| trial.offsets.then_some(coordinate);
     let mut u = Factors::new(n, trial.dim, fixed(0), "query factors", seed);
     let mut v = Factors::new(m, trial.dim, fixed(1), "key factors", seed);
-    let ridge = trial.ridge * variance;
+    let ridge = match trial.ridge {
+        Ridge::Constant(ridge) => Ridge::Constant(ridge * variance),
+        Ridge::Weighted(ridge) => Ridge::Weighted(ridge * variance),
+    };
     for _ in 0..rounds {
         u.update(&v, &by_query, ridge);
         v.update(&u, &by_key, ridge);
@@ -181,4 +269,37 @@ fn run(table: &Loaded<'_>, pairs: &Pairs, trial: Trial, rounds: usize, seed: See
         p.column_mut(1).iter_mut().for_each(|b| *b += mean);
     }
     ids::asymmetric(&p, &v.rows.transpose())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_and_long_lists_have_the_solution_of_the_normal_equations() {
+        let mut stream = Seed(3).stream("explicit rows");
+        for (count, k) in [(1, 1), (3, 7), (7, 7), (20, 7), (6, 40)] {
+            let mut list = List::default();
+            (0..count).for_each(|i| {
+                let row: Vec<f64> = (0..k).map(|_| stream.normal()).collect();
+                list.push(row.into_iter(), 0.5 + i as f64, stream.normal());
+            });
+            for ridge in [Ridge::Constant(0.7), Ridge::Weighted(0.2)] {
+                let value = match ridge {
+                    Ridge::Constant(ridge) => ridge,
+                    Ridge::Weighted(ridge) => ridge * list.weight.iter().sum::<f64>(),
+                };
+                let f = list.solve(k, ridge).unwrap();
+                // The gradient of the row's objective is zero.
+                for c in 0..k {
+                    let slope = |i: usize| {
+                        let g = &list.rows[i * k..(i + 1) * k];
+                        list.weight[i] * (dot(g, &f) - list.target[i]) * g[c]
+                    };
+                    let gradient = (0..count).map(slope).sum::<f64>() + value * f[c];
+                    assert!(gradient.abs() < 1e-11, "{count} {k} {c}: {gradient:e}");
+                }
+            }
+        }
+    }
 }

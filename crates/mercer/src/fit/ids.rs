@@ -10,7 +10,12 @@ use crate::tower::{Activation, Layer, Tower};
 fn table(embeddings: &Matrix) -> Result<Tower> {
     let (n, k) = (embeddings.rows(), embeddings.columns());
     let weights = (0..n * k).map(|at| embeddings[(at / k, at % k)] as f32).collect();
-    Tower::new(vec![Layer::new(weights, vec![0.0; k], Activation::Identity)?])
+    from_rows(weights, k)
+}
+
+/// A tower that looks up rows, row-major `(items, dim)`.
+pub(crate) fn from_rows(rows: Vec<f32>, dim: usize) -> Result<Tower> {
+    Tower::new(vec![Layer::new(rows, vec![0.0; dim], Activation::Identity)?])
 }
 
 fn scaled(vectors: &Matrix, sizes: &[f64]) -> Matrix {
