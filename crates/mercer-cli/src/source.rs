@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use mercer::pipeline::PairTable as Problem;
 use mercer::{Features, Kernel, Law, Seed, Split};
-use mercer_table::{FeatureKind, Input, ItemInputs, PairTable, ReadOptions, Role, Schema};
+use mercer_table::{FeatureKind, Input, ItemInputs, PairTable, ReadOptions, RelationKind, Role, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ use crate::settings::settings;
 settings! {
     /// What says where a relation comes from.
     SourceSettings {
-    /// Table of pairs (Parquet or CSV); `-` reads standard input
+    /// Table of pairs or comparisons (Parquet, CSV or JSON lines); `-` reads standard input
     #[arg(value_name = "PAIRS")]
     pairs: PathBuf,
     /// Table of the items of both sides
@@ -33,7 +33,7 @@ settings! {
     /// Feature columns; `id` learns an embedding for each item [default: vectors and sets, else numbers and categories, else text]
     #[arg(long, value_name = "COL,..", value_delimiter = ',')]
     features: Vec<String>,
-    /// Kind of a feature column: set, set=2048, vector, text, category, number, id (repeatable)
+    /// Kind of a feature column: set, set=2048, vector, text, text=16384, category, number, id (repeatable)
     #[arg(long, value_name = "COL:KIND")]
     feature: Vec<String>,
     /// Column of names for people [default: name or title]
@@ -45,6 +45,27 @@ settings! {
     /// Column of the key side
     #[arg(long, value_name = "COL")]
     y: String,
+    /// What a row says: value, label, clicks, preferences, triplets [default: by the columns]
+    #[arg(long, value_name = "KIND")]
+    relation: RelationKind,
+    /// Column of the query, or anchor, of comparisons [default: query, prompt, user, anchor; may be missing]
+    #[arg(long, value_name = "COL")]
+    query: String,
+    /// Column of the preferred key, or positive, of comparisons [default: better, preferred, winner, chosen, positive]
+    #[arg(long, value_name = "COL")]
+    better: String,
+    /// Column of the other key, or negative, of comparisons [default: worse, other, loser, rejected, negative]
+    #[arg(long, value_name = "COL")]
+    worse: String,
+    /// Column of lists of keys, best first, which become comparisons [default: ranking]
+    #[arg(long, value_name = "COL")]
+    ranking: String,
+    /// Column of the time of each row: seconds, dates or timestamps [default: timestamp, time, ts, datetime, date]
+    #[arg(long, value_name = "COL")]
+    time: String,
+    /// Column of each click's own negatives: ids of keys, or lists of them [default: negatives, negative]
+    #[arg(long, value_name = "COL")]
+    negatives: String,
     /// Column of the value
     #[arg(long, value_name = "COL")]
     value: String,
@@ -186,6 +207,13 @@ impl SourceSettings {
             features: self.features.clone(),
             kinds: self.feature.iter().flatten().map(kind).collect::<Result<_, _>>()?,
             absent: self.absent,
+            relation: self.relation,
+            time: self.time.clone(),
+            negatives: self.negatives.clone(),
+            query: self.query.clone(),
+            better: self.better.clone(),
+            worse: self.worse.clone(),
+            ranking: self.ranking.clone(),
         })
     }
 
@@ -203,6 +231,7 @@ impl SourceSettings {
         }
         let table = mercer_table::read(&Input::new(pairs), &items, &self.read_options()?)?;
         console.note(describe::roles(&table.roles).trim_end());
+        console.note(format!("relation: {} ({})", table.kind, table.kind_reason));
         if table.positives_only {
             self.explain_positives(pairs, console)?;
         }

@@ -56,6 +56,7 @@ mod hash;
 mod ids;
 mod inline;
 mod items;
+mod json_reader;
 mod labels;
 mod options;
 mod pairs;
