@@ -225,16 +225,17 @@ impl Cell {
             Cell::Text(_) => Type::Text,
             Cell::Object => Type::Other("objects".into()),
             Cell::List(list) => {
-                let kinds = list.iter().filter_map(Cell::kind);
-                let joined = kinds.fold(Some(None), |so_far: Option<Option<Type>>, next| match (so_far?, next) {
-                    (None, next) => Some(Some(next)),
-                    (Some(a), b) => common(a, b).map(Some),
+                let mut kinds = list.iter().filter_map(Cell::kind);
+                // `Empty` is the type of no element at all.
+                let joined = kinds.try_fold(Type::Empty, |so_far, next| match so_far {
+                    Type::Empty => Some(next),
+                    so_far => common(so_far, next),
                 });
                 match joined {
-                    Some(None | Some(Type::Integer)) => Type::IntegerList,
-                    Some(Some(Type::Float)) => Type::FloatList,
-                    Some(Some(Type::Text)) => Type::TextList,
-                    Some(Some(other)) => Type::Other(format!("lists of {}", other.words())),
+                    Some(Type::Empty | Type::Integer) => Type::IntegerList,
+                    Some(Type::Float) => Type::FloatList,
+                    Some(Type::Text) => Type::TextList,
+                    Some(other) => Type::Other(format!("lists of {}", other.words())),
                     None => Type::Other("lists of mixed values".into()),
                 }
             }

@@ -231,7 +231,11 @@ fn what_is_no_comparison_is_refused() {
     let clash = ReadOptions { query: name("better"), better: None, ..forced(Preferences) };
     refused("better,worse\n1,2\n", &clash, &["--query and --better", "both name the column `better`"]);
     let wrong = ReadOptions { better: name("a"), ..forced(Clicks) };
-    refused("a,b\n1,2\n", &wrong, &["--better and --worse", "--relation clicks"]);
+    refused("a,b\n1,2\n", &wrong, &["--query, --better and --worse", "--relation clicks"]);
+    let wrong = ReadOptions { ranking: name("a"), ..forced(Triplets) };
+    refused("a,b\n[1],2\n", &wrong, &["--ranking", "where triplets are to be read", "--relation preferences"]);
+    let lost = ReadOptions { query: name("a"), ..o.clone() };
+    refused("a,x_id,y_id\n1,2,3\n", &lost, &["for preferences, such as `better`", "--better COL --worse COL"]);
     let wrong = ReadOptions { y: name("a"), ..forced(Preferences) };
     refused("better,worse\n1,2\n", &wrong, &["--y", "--better COL --worse COL"]);
     let typo = ReadOptions { better: name("beter"), worse: name("worse"), ..o.clone() };

@@ -1,6 +1,9 @@
 //! JSON lines: the same columns as CSV and Parquet, and errors with their line.
 
-use mercer_table::{Ids, ItemInputs, ReadOptions, RelationKind, read, read_items};
+use mercer_table::{
+    Ids, Input, ItemInputs, Observed, OutColumn, ReadOptions, RelationKind, read, read_items, read_relation, write,
+};
+use proptest::prelude::*;
 
 use crate::{Tables, described, relation, row, says};
 
@@ -77,4 +80,60 @@ fn a_column_of_mixed_cells_harms_only_where_it_is_used() {
     assert_eq!(table.schema.describe(), "n: number, standardised");
     assert_eq!((row(&table, 0), row(&table, 1)), (vec![-1.0], vec![1.0]));
     assert_eq!(table.roles[2].role, "ignored: mixed values (objects in row 2, text before)");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// One table written in three forms is one table.
+    #[test]
+    fn all_readers_agree(
+        rows in prop::collection::vec((0i64..9, "[a-c]{1,2}", -1e6f64..1e6, any::<bool>(), 0i64..2_000_000_000), 1..40),
+        kind in 0usize..3,
+    ) {
+        let tables = Tables::new();
+        let strings = |of: &dyn Fn(&str) -> String| OutColumn::Strings(rows.iter().map(|r| of(&r.1)).collect());
+        let mut columns = vec![
+            (["user", "better", "anchor"][kind], strings(&|id| id.to_string())),
+            (["item", "worse", "positive"][kind], strings(&|id| format!("{id}x"))),
+            ("ts", OutColumn::Integers(rows.iter().map(|r| r.4).collect())),
+        ];
+        match kind {
+            0 => columns.push(("value", OutColumn::Doubles(rows.iter().map(|r| r.2).collect()))),
+            1 => columns.push(("query", OutColumn::Integers(rows.iter().map(|r| r.0).collect()))),
+            _ => columns.push(("negative", strings(&|id| format!("{id}y")))),
+        }
+        let mut lines = String::new();
+        for row in 0..rows.len() {
+            let cell = |column: &OutColumn| match column {
+                OutColumn::Integers(v) => v[row].to_string(),
+                OutColumn::Doubles(v) => format!("{:?}", v[row]),
+                OutColumn::Strings(v) => format!("{:?}", v[row]),
+                _ => unreachable!(),
+            };
+            let cells: Vec<String> = columns.iter().map(|(name, c)| format!("\"{name}\":{}", cell(c))).collect();
+            lines += &format!("{{{}}}\n", cells.join(", "));
+        }
+        write(&tables.path("t.csv"), &columns).unwrap();
+        write(&tables.path("t.parquet"), &columns).unwrap();
+        tables.put("t.jsonl", lines);
+        let found = ["t.csv", "t.parquet", "t.jsonl"].map(|name| {
+            let input = Input::Path(tables.path(name));
+            match read_relation(&input, &ItemInputs::None, &ReadOptions::default()).unwrap() {
+                Observed::Pairs(t) => {
+                    let (x, y, value) = (t.pairs.chunk().x.to_vec(), t.pairs.chunk().y.to_vec(), t.pairs.chunk().value.to_vec());
+                    (t.kind, t.key_items().ids.clone(), t.queries.fingerprints.clone(), t.times, [x, y, vec![]], value)
+                }
+                Observed::Comparisons(t) => {
+                    let c = &t.comparisons;
+                    let places = [c.query().to_vec(), c.preferred().to_vec(), c.other().to_vec()];
+                    (t.kind, t.key_items().ids.clone(), t.queries.fingerprints.clone(), t.times, places, vec![])
+                }
+            }
+        });
+        prop_assert_eq!(&found[0], &found[1]);
+        prop_assert_eq!(&found[0], &found[2]);
+        let expected = [RelationKind::Value, RelationKind::Preferences, RelationKind::Triplets][kind];
+        prop_assert_eq!(found[0].0, expected);
+    }
 }

@@ -237,8 +237,11 @@ fn own_negatives_that_cannot_serve() {
         "user,item,negatives\n1,10,[20]\n2,20,\"[10,20]\"\n",
         &["column `negatives`, row 2 holds 20 as a negative, which is the key of its own row", "remove it"],
     );
-    refused("user,item,negatives\n1,10,[a]\n2,20,\n", &["`negatives`, row 2 is missing own negatives", "write []"]);
-    refused("user,item,negatives\n1,10,\"[\"\"a\"\"]\"\n", &["holds text where `item` holds integers"]);
+    refused("user,item,negatives\n1,10,[20]\n2,20,\n", &["`negatives`, row 2 is missing own negatives", "write []"]);
+    let text = "user,item,negatives\n1,10,\"[\"\"a\"\"]\"\n";
+    assert_eq!(pairs(text).negatives, None, "words are no ids of numbered items");
+    let asked = ReadOptions { negatives: Some("negatives".into()), ..ReadOptions::default() };
+    says(tables.pairs(text, &asked), &["`negatives` holds text where `item` holds integers", "all as text"]);
     let named = ReadOptions { negatives: Some("n".into()), ..ReadOptions::default() };
     says(tables.pairs("user,item,n\n1,10,0.5\n", &named), &["`n` holds floating-point numbers where ids of keys"]);
     says(tables.pairs("user,item,n,value\n1,10,3,0.5\n", &named), &["--negatives", "only clicks", "--relation clicks"]);
