@@ -130,7 +130,8 @@ fn find(folder: &str) -> Option<PathBuf> {
 fn answer(run: &Run, data: &Path, out: &Path) -> Result<Value, Box<dyn Error>> {
     let mut last = Value::Null;
     for command in &run.commands {
-        let fill = |word: &str| word.replace("{data}", &data.to_string_lossy()).replace("{out}", &out.to_string_lossy());
+        let fill =
+            |word: &str| word.replace("{data}", &data.to_string_lossy()).replace("{out}", &out.to_string_lossy());
         let arguments: Vec<String> = command.split_whitespace().map(fill).collect();
         let done = Command::new(env!("CARGO_BIN_EXE_mercer")).args(&arguments).args(["--json", "-q"]).output()?;
         // Exit code 3 is an answer, too: a target that is not met.
@@ -151,10 +152,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut missed = 0;
     for definition in definitions()? {
         let Some(data) = find(&definition.data.folder) else {
-            eprintln!("{}: left out, {} is not at hand ({})", definition.name, definition.data.folder, definition.data.source);
+            eprintln!(
+                "{}: left out, {} is not at hand ({})",
+                definition.name, definition.data.folder, definition.data.source
+            );
             continue;
         };
-        eprintln!("{}: {} (data: {}, {})", definition.name, definition.about, definition.data.source, definition.data.licence);
+        eprintln!(
+            "{}: {} (data: {}, {})",
+            definition.name, definition.about, definition.data.source, definition.data.licence
+        );
         for run in &definition.run {
             let name = format!("{} {}", definition.name, run.name);
             if arguments.only.as_ref().is_some_and(|only| !name.contains(only.as_str())) {

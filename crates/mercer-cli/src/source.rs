@@ -19,7 +19,7 @@ use crate::settings::settings;
 settings! {
     /// What says where a relation comes from.
     SourceSettings {
-    /// Table of pairs (Parquet or CSV); `-` reads standard input
+    /// Table of pairs or comparisons (Parquet, CSV or JSON lines); `-` reads standard input
     #[arg(value_name = "PAIRS")]
     pairs: PathBuf,
     /// Table of the items of both sides
@@ -34,45 +34,45 @@ settings! {
     /// Feature columns; `id` learns an embedding for each item [default: vectors and sets, else numbers and categories, else text]
     #[arg(long, value_name = "COL,..", value_delimiter = ',')]
     features: Vec<String>,
-    /// Kind of a feature column: set, set=2048, vector, text, category, number, id (repeatable)
+    /// Kind of a feature column: set, set=2048, vector, text, text=16384, category, number, id (repeatable)
     #[arg(long, value_name = "COL:KIND")]
     feature: Vec<String>,
     /// Column of names for people [default: name or title]
     #[arg(long, value_name = "COL")]
     name: String,
-    /// What rows say: value, label, clicks, preferences or triplets [default: inferred]
-    #[arg(long, value_name = "KIND")]
-    relation: String,
     /// Column of the query side
     #[arg(long, value_name = "COL")]
     x: String,
     /// Column of the key side
     #[arg(long, value_name = "COL")]
     y: String,
+    /// What a row says: value, label, clicks, preferences, triplets [default: by the columns]
+    #[arg(long, value_name = "KIND")]
+    relation: RelationKind,
+    /// Column of the query, or anchor, of comparisons [default: query, prompt, user, anchor; may be missing]
+    #[arg(long, value_name = "COL")]
+    query: String,
+    /// Column of the preferred key, or positive, of comparisons [default: better, preferred, winner, chosen, positive]
+    #[arg(long, value_name = "COL")]
+    better: String,
+    /// Column of the other key, or negative, of comparisons [default: worse, other, loser, rejected, negative]
+    #[arg(long, value_name = "COL")]
+    worse: String,
+    /// Column of lists of keys, best first, which become comparisons [default: ranking]
+    #[arg(long, value_name = "COL")]
+    ranking: String,
+    /// Column of the time of each row: seconds, dates or timestamps [default: timestamp, time, ts, datetime, date]
+    #[arg(long, value_name = "COL")]
+    time: String,
+    /// Column of each click's own negatives: ids of keys, or lists of them [default: negatives, negative]
+    #[arg(long, value_name = "COL")]
+    negatives: String,
     /// Column of the value
     #[arg(long, value_name = "COL")]
     value: String,
     /// Column of positive weights [default: weight]
     #[arg(long, value_name = "COL")]
     weight: String,
-    /// Column of times, for --hold-out temporal and leave-one-out [default: timestamp, time or ts]
-    #[arg(long, value_name = "COL")]
-    time: String,
-    /// Column of a click's own negatives: a key, or a list of keys
-    #[arg(long, value_name = "COL")]
-    negatives: String,
-    /// Column of the query, or anchor, of comparisons
-    #[arg(long, value_name = "COL")]
-    query: String,
-    /// Column of the preferred key, or positive, of comparisons
-    #[arg(long, value_name = "COL")]
-    better: String,
-    /// Column of the other key, or negative, of comparisons
-    #[arg(long, value_name = "COL")]
-    worse: String,
-    /// Column of lists of keys, best first, which become comparisons
-    #[arg(long, value_name = "COL")]
-    ranking: String,
     /// Value of every pair that is not listed (0 for "is not")
     #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
     absent: f32,
@@ -243,7 +243,7 @@ impl SourceSettings {
             features: self.features.clone(),
             kinds: self.feature.iter().flatten().map(kind).collect::<Result<_, _>>()?,
             absent: self.absent,
-            relation: self.relation.as_deref().map(str::parse).transpose()?,
+            relation: self.relation,
             time: self.time.clone(),
             negatives: self.negatives.clone(),
             query: self.query.clone(),

@@ -57,14 +57,11 @@ impl Name {
 /// Finds the comparisons of `table`; `None`: its rows are pairs.
 pub(crate) fn detect(table: &Table, options: &ReadOptions, stored: Option<&Schema>) -> Result<Option<Found>> {
     let forced = options.relation.filter(|kind| kind.is_comparison());
-    let named = options.better.is_some() || options.worse.is_some();
+    let named = [&options.query, &options.better, &options.worse].into_iter().any(Option::is_some);
     if let (Some(kind), None, true) = (options.relation, forced, named) {
-        let problem = format!("--relation {kind} speaks of pairs, which have neither");
-        return Err(TableError::usage(
-            "--better and --worse",
-            problem,
-            "say --relation preferences, or use --x and --y",
-        ));
+        let problem = format!("--relation {kind} speaks of pairs, where these name the sides of comparisons");
+        let flags = "--query, --better and --worse";
+        return Err(TableError::usage(flags, problem, "say --relation preferences, or use --x and --y"));
     }
     if options.relation.is_some() && forced.is_none() {
         return Ok(None);

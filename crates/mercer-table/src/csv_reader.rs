@@ -13,8 +13,8 @@ use crate::error::{Result, TableError, TableErrorKind};
 /// Rows looked at before the types are guessed; if a later cell does not fit, all rows are looked at.
 const GUESS_ROWS: usize = 1000;
 
-/// The columns of the CSV text `bytes`.
-pub(crate) fn parse(file: &str, mut bytes: Vec<u8>, extension: &str) -> Result<Vec<Column>> {
+/// `bytes` without a byte order mark; refuses what is no text.
+pub(crate) fn text(file: &str, mut bytes: Vec<u8>) -> Result<Vec<u8>> {
     if bytes.starts_with(b"\xef\xbb\xbf") {
         bytes.drain(..3);
     }
@@ -25,7 +25,12 @@ pub(crate) fn parse(file: &str, mut bytes: Vec<u8>, extension: &str) -> Result<V
         let problem = "it is neither Parquet nor UTF-8 text";
         return Err(TableError::format(file, problem, "give a .parquet file, or a .csv file in UTF-8"));
     }
-    let text = Csv::open(file, &bytes, extension)?;
+    Ok(bytes)
+}
+
+/// The columns of the CSV text `bytes`.
+pub(crate) fn parse(file: &str, bytes: &[u8], extension: &str) -> Result<Vec<Column>> {
+    let text = Csv::open(file, bytes, extension)?;
     let mut types = text.guess(Some(GUESS_ROWS))?;
     loop {
         if let Some(columns) = text.read(&types)? {

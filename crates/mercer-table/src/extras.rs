@@ -114,13 +114,23 @@ pub(crate) struct NegativeIds {
     pub(crate) ids: Column,
 }
 
-/// The column of own negatives: that of the options, `negatives` or `negative`.
-pub(crate) fn find_negatives(table: &Table, options: &ReadOptions, taken: &[usize]) -> Result<Option<NegativeIds>> {
+/// The column of own negatives: that of the options, else `negatives` or `negative` if it holds ids of the type of the
+/// keys' own, `ids`.
+pub(crate) fn find_negatives(
+    table: &Table,
+    options: &ReadOptions,
+    taken: &[usize],
+    ids: Option<&Type>,
+) -> Result<Option<NegativeIds>> {
     let at = match &options.negatives {
         Some(name) => Some(table.require(name, "name the column of own negatives with --negatives")?),
         None => ["negatives", "negative"].iter().find_map(|n| table.find(n)).filter(|at| {
-            let ids = [Type::Integer, Type::Text, Type::IntegerList, Type::TextList];
-            !taken.contains(at) && ids.contains(table.kind(*at))
+            let own = match table.kind(*at) {
+                Type::Integer | Type::IntegerList => Some(&Type::Integer),
+                Type::Text | Type::TextList => Some(&Type::Text),
+                _ => None,
+            };
+            !taken.contains(at) && own.is_some() && own == ids
         }),
     };
     at.map(|at| flattened(table.column(at)?)).transpose()

@@ -173,7 +173,7 @@ pub(crate) fn read_pairs(opened: Opened, options: &ReadOptions, stored: Option<&
     taken.extend(said.value);
     let (times, mut roles) = find_times(&table, options, &taken, stored)?;
     taken.extend(times.as_ref().and_then(|t| table.find(&t.column)));
-    let own_negatives = own_negatives(&table, options, &taken, said.kind, stored)?;
+    let own_negatives = own_negatives(&table, options, &taken, &sides.keys[0], said.kind, stored)?;
     let further = own_negatives.as_ref().map(|n| &n.ids);
     let resolved = resolve(&table, items, &sides, further, options, stored)?;
     roles.extend(said.roles.iter().chain(&resolved.roles).chain(times.as_ref().map(|t| &t.role)).cloned());
@@ -232,12 +232,14 @@ fn own_negatives(
     table: &Table,
     options: &ReadOptions,
     taken: &[usize],
+    key: &Side,
     kind: RelationKind,
     stored: Option<&Schema>,
 ) -> Result<Option<NegativeIds>> {
+    let ids = key.id.map(|at| table.kind(at));
     match (&options.negatives, kind, stored) {
         (Some(_), RelationKind::Clicks, _) | (None, RelationKind::Clicks, None) => {
-            find_negatives(table, options, taken)
+            find_negatives(table, options, taken, ids)
         }
         (Some(_), kind, None) => {
             let problem = format!("only clicks have own negatives, and the table holds {kind}s");

@@ -1,8 +1,9 @@
 //! Lists of keys, best first, as comparisons.
 
 use crate::column::{Column, Data, Lists, Type};
-use crate::error::Result;
+use crate::error::{Result, TableError};
 use crate::options::{ReadOptions, Role};
+use crate::relation::RelationKind;
 use crate::schema::Schema;
 use crate::sides::{names_pairs, present};
 use crate::source::Table;
@@ -16,13 +17,16 @@ const ALL_PAIRS: usize = 10;
 
 /// The column of rankings: that of the options, or lists called `ranking` in a table that names neither pairs nor rivals.
 pub(crate) fn find(table: &Table, options: &ReadOptions, stored: Option<&Schema>) -> Result<Option<usize>> {
+    let kind = options.relation.or(stored.map(Schema::kind)).unwrap_or(RelationKind::Preferences);
     if let Some(name) = &options.ranking {
+        if kind != RelationKind::Preferences {
+            let problem = format!("rankings become preferences, where {kind} are to be read");
+            return Err(TableError::usage("--ranking", problem, "leave it out, or say --relation preferences"));
+        }
         return table.require(name, "name the column of rankings with --ranking").map(Some);
     }
-    let pairs = options.relation.is_some_and(|kind| !kind.is_comparison())
-        || stored.is_some_and(|schema| !schema.kind().is_comparison());
-    let other =
-        pairs || options.better.is_some() || options.worse.is_some() || options.x.is_some() || options.y.is_some();
+    let sides = [&options.better, &options.worse, &options.x, &options.y];
+    let other = kind != RelationKind::Preferences || sides.into_iter().any(Option::is_some);
     if other || present(table, BETTER) || names_pairs(table) {
         return Ok(None);
     }

@@ -293,7 +293,8 @@ impl<'a> Finder<'a> {
         match (self.modes[side], self.options.kind_of(name), self.table.kind(at)) {
             (Mode::Ids, _, _) => Ok(false),
             (Mode::Inline(stored), _, _) => {
-                let known = stored.features.iter().any(|f| f.column == canonical || f.aliases.contains(name));
+                let mut own = stored.features.iter().filter(|f| stored.id_column.as_ref() != Some(&f.column));
+                let known = own.any(|f| f.column == canonical || f.aliases.contains(name));
                 Ok(known || (explicit && stored.id_column.is_none()))
             }
             (Mode::Infer, Some(kind), _) => Ok(kind != FeatureKind::Id),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::column::{Column, Type};
 use crate::csv_reader;
 use crate::error::{Result, TableError};
+use crate::json_reader;
 use crate::options::Input;
 use crate::parquet_reader::Parquet;
 
@@ -24,7 +25,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Opens `input`: Parquet if it begins with `PAR1`, else CSV.
+    /// Opens `input`: Parquet if it begins with `PAR1`, JSON lines if it begins with an object or is named so, else CSV.
     pub(crate) fn open(input: &Input) -> Result<Table> {
         let file = input.to_string();
         let bytes = load(input)?;
@@ -44,7 +45,12 @@ impl Table {
             let problem = "it is not a Parquet file: the first bytes are not PAR1";
             return Err(TableError::format(&file, problem, "write it again, or name it .csv if it is text"));
         } else {
-            Table::from_columns(csv_reader::parse(&file, bytes, &extension)?)
+            let text = csv_reader::text(&file, bytes)?;
+            Table::from_columns(if json_reader::is_json(&text, &extension) {
+                json_reader::parse(&file, &text)?
+            } else {
+                csv_reader::parse(&file, &text, &extension)?
+            })
         };
         table.checked(&file)
     }

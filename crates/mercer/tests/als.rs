@@ -4,7 +4,8 @@ mod common;
 
 use common::stream;
 use mercer::fit::{
-    Dimension, FoldIn, Implicit, ImplicitFit, Options, Outcome, Ranking, Silent, Solver, Table, factorise, fold_in, implicit,
+    Dimension, FoldIn, Implicit, ImplicitFit, Options, Outcome, Ranking, Silent, Solver, Table, factorise, fold_in,
+    implicit,
 };
 use mercer::{ErrorKind, Features, Pairs, Seed, with_threads};
 
@@ -235,10 +236,12 @@ fn folding_in_explicit_values_gives_the_scores_of_the_fit() {
     let u: Vec<f64> = (0..2 * n).map(|_| stream.normal()).collect();
     let v: Vec<f64> = (0..2 * m).map(|_| stream.normal()).collect();
     let value = |x: usize, y: usize| u[2 * x] * v[2 * y] + u[2 * x + 1] * v[2 * y + 1];
-    let cells: Vec<(usize, usize)> = (0..n).flat_map(|x| (0..m).map(move |y| (x, y))).filter(|_| stream.uniform() < 0.5).collect();
+    let cells: Vec<(usize, usize)> =
+        (0..n).flat_map(|x| (0..m).map(move |y| (x, y))).filter(|_| stream.uniform() < 0.5).collect();
     let pairs = |list: &[(usize, usize)]| {
         let value = list.iter().map(|&(x, y)| value(x, y) as f32).collect();
-        Pairs::new(list.iter().map(|c| c.0 as u32).collect(), list.iter().map(|c| c.1 as u32).collect(), value, None).unwrap()
+        Pairs::new(list.iter().map(|c| c.0 as u32).collect(), list.iter().map(|c| c.1 as u32).collect(), value, None)
+            .unwrap()
     };
     let (valid, train) = cells.split_at(cells.len() / 10);
     let (queries, keys) = (Features::one_hot(n), Features::one_hot(m));

@@ -139,9 +139,7 @@ fn clicks() -> Clicks {
     let mut stream = stream("clicks");
     let mut normals = |n: usize| (0..n).map(|_| stream.normal()).collect::<Vec<f64>>();
     let (u, v, popular) = (normals(USERS * 4), normals(ITEMS * 4), normals(ITEMS));
-    let logit = |x: usize, y: usize| {
-        (0..4).map(|c| u[4 * x + c] * v[4 * y + c]).sum::<f64>() + popular[y]
-    };
+    let logit = |x: usize, y: usize| (0..4).map(|c| u[4 * x + c] * v[4 * y + c]).sum::<f64>() + popular[y];
     let logits: Vec<f64> = (0..USERS * ITEMS).map(|p| logit(p / ITEMS, p % ITEMS)).collect();
     let mut draw = |n: usize| {
         let (mut x, mut y) = (Vec::new(), Vec::new());
@@ -185,7 +183,8 @@ fn clicks_recover_the_ranking_of_their_generator() {
     let popularity = top_ten(&clicks, |_, y| counts[y]);
     let linear = Shape { dim: 8, hidden: vec![], ..Shape::default() };
     let quality = |loss: Loss| {
-        let trained = run(&problem, linear.clone(), &Options { loss, effort: Effort::Steps(1200), ..Options::default() });
+        let trained =
+            run(&problem, linear.clone(), &Options { loss, effort: Effort::Steps(1200), ..Options::default() });
         let scores = trained.encoder.block(0, &x.rows(), &y.rows()).unwrap();
         (top_ten(&clicks, |x, y| scores[x * ITEMS + y]), trained)
     };
@@ -230,7 +229,8 @@ fn hard_and_given_negatives_are_used_and_reported() {
     let without = run(&problem, linear.clone(), &options);
     let mean = |model: &DualEncoder| {
         let scores = model.block(0, &x.rows(), &y.rows()).unwrap();
-        let relative = |x: usize| scores[x * ITEMS + 7] - scores[x * ITEMS..(x + 1) * ITEMS].iter().sum::<f64>() / 300.0;
+        let relative =
+            |x: usize| scores[x * ITEMS + 7] - scores[x * ITEMS..(x + 1) * ITEMS].iter().sum::<f64>() / 300.0;
         (0..USERS).map(relative).sum::<f64>() / USERS as f64
     };
     assert!(mean(&with.encoder) < mean(&without.encoder) - 0.2, "{} {}", mean(&with.encoder), mean(&without.encoder));
@@ -269,9 +269,8 @@ fn triplets_of_a_joint_utility_order_fresh_pairs() {
     let fresh = triplets(4000, "fresh", &fresh_x, &fresh_y);
     let scores = trained.encoder.block(0, &fresh_x.rows(), &fresh_y.rows()).unwrap();
     let score = |q: u32, k: u32| scores[q as usize * 2000 + k as usize];
-    let right = (0..4000).filter(|&i| {
-        score(fresh.query()[i], fresh.preferred()[i]) > score(fresh.query()[i], fresh.other()[i])
-    });
+    let right = (0..4000)
+        .filter(|&i| score(fresh.query()[i], fresh.preferred()[i]) > score(fresh.query()[i], fresh.other()[i]));
     let share = right.count() as f64 / 4000.0;
     println!("triplets: {share:.4} of fresh ones in order, {:?}", trained.held_out);
     assert!(share > 0.94, "{share}");
@@ -298,9 +297,8 @@ fn values_as_rankings_give_the_order_but_not_the_size() {
 #[test]
 fn shared_towers_learn_symmetric_and_indefinite_relations() {
     let x = cube(800, 2, "x");
-    let distance = |i: usize, j: usize| {
-        dense(&x, i).iter().zip(dense(&x, j)).map(|(a, b)| (a - b).powi(2)).sum::<f64>()
-    };
+    let distance =
+        |i: usize, j: usize| dense(&x, i).iter().zip(dense(&x, j)).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
     let gaussian = |i: usize, j: usize| (-distance(i, j)).exp() as f32;
     let negative = |i: usize, j: usize| -distance(i, j) as f32;
     let error = |class: Class, value: &dyn Fn(usize, usize) -> f32, one_set: bool| {
@@ -341,7 +339,10 @@ fn a_given_model_is_the_start_and_is_never_made_worse() {
     let trained = train(&problem, &start, &options, &Session::default()).unwrap();
     let random = run(&problem, small(6), &options);
     let (first, last) = (trained.history[0].held_out, trained.held_out);
-    println!("closed form {:.2e}, then {:.2e}; random after as many steps {:.2e}", first.metric, last.metric, random.held_out.metric);
+    println!(
+        "closed form {:.2e}, then {:.2e}; random after as many steps {:.2e}",
+        first.metric, last.metric, random.held_out.metric
+    );
     assert!(last.loss <= first.loss && first.metric < 0.01 * random.held_out.metric);
     // Best weights at the start: the model that was given, up to its gauge.
     let worse = Options { learning_rate: Some(0.5), ..options };
@@ -433,7 +434,10 @@ fn attraction_alone_collapses() {
         let trained = run(&problem, small(8), &options);
         let ranks: Vec<f64> = trained.history.iter().map(|h| h.effective_rank).collect();
         let losses: Vec<f64> = trained.history.iter().map(|h| h.held_out.loss).collect();
-        println!("attraction: {:?}, best {}, ranks {ranks:.2?}, losses {losses:.2?}", trained.outcome, trained.best_epoch);
+        println!(
+            "attraction: {:?}, best {}, ranks {ranks:.2?}, losses {losses:.2?}",
+            trained.outcome, trained.best_epoch
+        );
         assert!(matches!(trained.outcome, Outcome::Collapsed { .. }), "{:?}", trained.outcome);
         // With both labels the same towers do not collapse.
         let problem = Problem::new(&x, Some(&y), Examples::Pairs(&all), Examples::Pairs(&held_out));
@@ -496,7 +500,8 @@ fn killing_at_ten_moments_and_resuming_gives_the_same_bits() {
             clip: Some(1.0),
             ..Options::default()
         };
-        let start = Start::Random(Shape { class: if which == 1 { Class::Signed } else { Class::Asymmetric }, ..small(5) });
+        let start =
+            Start::Random(Shape { class: if which == 1 { Class::Signed } else { Class::Asymmetric }, ..small(5) });
         let one = |session: Session<'_>, threads: usize| {
             mercer::with_threads(Some(threads), || train(&problem, &start, &options, &session)).unwrap().unwrap()
         };
@@ -617,7 +622,9 @@ fn a_monitor_hears_every_epoch() {
         let json = serde_json::to_value(record).unwrap();
         assert!(json["held_out"]["mean_reciprocal_rank"].is_null() && json["held_out"]["metric"].is_f64());
         if i > 0 {
-            assert!(record.gradient_norm > 0.0 && record.training_loss.unwrap() > 0.0 && record.examples_per_second > 0.0);
+            assert!(
+                record.gradient_norm > 0.0 && record.training_loss.unwrap() > 0.0 && record.examples_per_second > 0.0
+            );
         }
     }
     assert_eq!(records.last().unwrap().step, 100);
@@ -682,12 +689,16 @@ fn what_cannot_be_trained_is_refused_with_a_reason() {
     assert!(refused(&Problem { train: Examples::Pairs(&outside), ..problem }, small(4), &base).contains("below 60"));
     let label = Pairs::new(vec![0, 1], vec![0, 1], vec![0.0, 1.5], None).unwrap();
     let labels = Options { loss: Loss::Logistic, ..base.clone() };
-    assert!(refused(&Problem { train: Examples::Pairs(&label), ..problem }, small(4), &labels).contains("label of row 1"));
+    assert!(
+        refused(&Problem { train: Examples::Pairs(&label), ..problem }, small(4), &labels).contains("label of row 1")
+    );
     let zeros = Pairs::new(vec![0, 1], vec![0, 1], vec![0.0, 0.0], None).unwrap();
     let softmax = Options { loss: Loss::FullSoftmax, ..base.clone() };
     assert!(refused(&Problem { train: Examples::Pairs(&zeros), ..problem }, small(4), &softmax).contains("positive"));
     let lists = Options { loss: Loss::Listwise, ..base.clone() };
-    assert!(refused(&Problem { train: Examples::Pairs(&zeros), ..problem }, small(4), &lists).contains("different value"));
+    assert!(
+        refused(&Problem { train: Examples::Pairs(&zeros), ..problem }, small(4), &lists).contains("different value")
+    );
     // A model for other features.
     let model = run(&problem, small(4), &Options { effort: Effort::Steps(1), ..base.clone() }).encoder;
     let other = cube(60, 2, "other");

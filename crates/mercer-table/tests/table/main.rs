@@ -1,16 +1,23 @@
 //! Tables as users write them: what is inferred, what is refused and how it is said, and what comes back from a file.
 
+mod comparisons;
 mod encode;
 mod errors;
 mod fuzz;
 mod infer;
+mod json;
+mod kinds;
+mod partial_ids;
 mod schema;
 mod types;
 mod write;
 
 use std::path::PathBuf;
 
-use mercer_table::{FeatureKind, Input, ItemInputs, ItemTable, PairTable, ReadOptions, Result, read, read_items};
+use mercer_table::{
+    FeatureKind, Input, ItemInputs, ItemTable, Observed, PairTable, ReadOptions, RelationKind, Result, read,
+    read_items, read_relation,
+};
 use tempfile::TempDir;
 
 /// A folder with small tables in it.
@@ -69,6 +76,22 @@ fn row(items: &ItemTable, row: usize) -> Vec<f32> {
     let mut out = vec![0.0; items.features.dim()];
     items.features.rows().for_each(row, |column, value| out[column] = value);
     out
+}
+
+/// Reads `text` whatever it holds.
+fn relation(text: &str, options: &ReadOptions) -> Result<Observed> {
+    read_relation(&Tables::new().put("table.csv", text), &ItemInputs::None, options)
+}
+
+/// Options that force a kind of relation.
+fn forced(kind: RelationKind) -> ReadOptions {
+    ReadOptions { relation: Some(kind), ..ReadOptions::default() }
+}
+
+/// Each column with its role, and what the rows say, one line each.
+fn described(observed: &Observed) -> String {
+    let roles = observed.roles().iter().map(|r| format!("{}: {}\n", r.column, r.role));
+    format!("{} ({})\n{}", observed.kind(), observed.kind_reason(), roles.collect::<String>())
 }
 
 /// The role of `column`.

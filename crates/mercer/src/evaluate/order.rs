@@ -80,7 +80,8 @@ mod tests {
 
     #[test]
     fn shares_and_losses_of_worked_examples() {
-        let comparisons = Comparisons::new(vec![0, 0, 1], vec![1, 2, 1], vec![2, 0, 0], Some(vec![1.0, 1.0, 2.0])).unwrap();
+        let comparisons =
+            Comparisons::new(vec![0, 0, 1], vec![1, 2, 1], vec![2, 0, 0], Some(vec![1.0, 1.0, 2.0])).unwrap();
         let summary = OrderSummary::new(&comparisons, &[2.0, -1.0, 0.0], true).unwrap();
         assert_eq!((summary.comparisons, summary.queries), (3, 2));
         assert!((summary.ordered.mean - 0.5).abs() < 1e-15);

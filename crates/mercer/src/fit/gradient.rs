@@ -39,8 +39,8 @@ pub(crate) mod adam;
 mod balance;
 mod checkpoint;
 mod data;
-pub(crate) mod loss;
 mod held_out;
+pub(crate) mod loss;
 mod mine;
 mod monitor;
 #[allow(dead_code)]

@@ -221,22 +221,32 @@ fn implicit_loaded(table: Loaded<'_>, options: &Implicit, progress: &dyn Progres
     table.valid.check_items(items[0], items[1])?;
     let sides = both_sides(table.train, items);
     if sides[0].classes() == 0 {
-        return Err(Error::data("no pair has a positive value", "give the pairs that occurred, with value 1 or a count"));
+        return Err(Error::data(
+            "no pair has a positive value",
+            "give the pairs that occurred, with value 1 or a count",
+        ));
     }
     let judge = Judge::new(&sides[0], items[1], table.train, table.valid, table.keys.is_none(), options.seed);
     let reconstruct = table.valid.is_empty();
     if reconstruct && options.dim.is_none() {
-        return Err(Error::data("no pairs are held out to choose a dimension by", "give a dimension, or hold pairs out"));
+        return Err(Error::data(
+            "no pairs are held out to choose a dimension by",
+            "give a dimension, or hold pairs out",
+        ));
     }
     if judge.is_empty() {
-        let remedy = "hold out pairs of items that also occur in other pairs, with keys other than the queries themselves";
+        let remedy =
+            "hold out pairs of items that also occur in other pairs, with keys other than the queries themselves";
         return Err(Error::data("no held-out pair can be judged", remedy));
     }
     let run = Run { sides: &sides, keys: items[1], options, judge: &judge };
     let (best, sizes, mut choices) = run.choose(reconstruct, progress)?;
     let ranked = run.rank(&best, progress)?;
     let looked = match ranked.factors.is_some() {
-        true => format!("{} sweeps: held-out precision {:.4} after {:.4}", ranked.sweeps, ranked.standing.map, best.standing.map),
+        true => format!(
+            "{} sweeps: held-out precision {:.4} after {:.4}",
+            ranked.sweeps, ranked.standing.map, best.standing.map
+        ),
         false if options.ranking == Ranking::Never => "as asked".into(),
         false => format!("held-out precision does not rise above {:.4}", best.standing.map),
     };
@@ -313,7 +323,9 @@ impl Run<'_> {
                 Some(best) if i > 0 => vec![best.trial.alpha],
                 _ => alphas.clone(),
             };
-            for trial in confident.iter().flat_map(|&alpha| ridges.iter().map(move |&ridge| Trial { dim, alpha, ridge })) {
+            for trial in
+                confident.iter().flat_map(|&alpha| ridges.iter().map(move |&ridge| Trial { dim, alpha, ridge }))
+            {
                 let own = self.squares(trial)?;
                 let Trial { dim, alpha, ridge } = trial;
                 sizes.push(ImplicitSize { dim, alpha, ridge, standing: own.standing });

@@ -53,11 +53,7 @@ mod tests {
         };
         let (a, b) = (tower([1.0, -0.5, 0.3, 0.7]), tower([0.2, 0.4, -0.9, 1.1]));
         let items = Features::dense(vec![1.0, 0.5, -0.3, 0.8], 2).unwrap();
-        for (key, form) in [
-            (None, Form::Identity),
-            (None, Form::Signs(vec![1.0, -1.0])),
-            (Some(b), Form::Identity),
-        ] {
+        for (key, form) in [(None, Form::Identity), (None, Form::Signs(vec![1.0, -1.0])), (Some(b), Form::Identity)] {
             for offset in [-0.7, 0.4] {
                 let link = Link::logistic(2.5, offset).unwrap();
                 let model = DualEncoder::new(a.clone(), key.clone(), form.clone(), 1).unwrap().with_link(link);

@@ -4,9 +4,12 @@ use crate::encoder::{Class, DualEncoder};
 use crate::error::{Error, Result};
 use crate::evaluate::{Frequency, Judged, Placements, RankingMetrics, Scores, popularity};
 use crate::fit::gradient::{self, Examples, Loss, Problem, Sampling, Shape, Start};
-use crate::fit::{Choice, Complete, Dimension, Effort, Implicit, Method, Options, Progress, Silent, Table, complete, implicit};
+use crate::fit::{
+    Choice, Complete, Dimension, Effort, Implicit, Method, Options, Progress, Silent, Table, complete, implicit,
+};
 use crate::pipeline::relations::{
-    Decomposition, Evidence, Figure, FullRanking, HoldOut, Path, RelationFit, RelationTable, Training, dimension, positions,
+    Decomposition, Evidence, Figure, FullRanking, HoldOut, Path, RelationFit, RelationTable, Training, dimension,
+    positions,
 };
 use crate::pipeline::{PairTable, Population, known_items};
 use crate::relation::{Leakage, Pairs, Split, SplitRule};
@@ -72,15 +75,19 @@ impl Parts {
         };
         let [train, valid, test] = [Split::Train, Split::Valid, Split::Test].map(|wanted| table.part(&split, wanted));
         if train.is_empty() {
-            return Err(Error::data("no pair is in the training split", "check the split column: train, valid or test"));
+            return Err(Error::data(
+                "no pair is in the training split",
+                "check the split column: train, valid or test",
+            ));
         }
         let reason = match training.hold_out {
-            HoldOut::Nothing => format!("all {} pairs are fitted, and the report is on them: reconstruction", train.len()),
+            HoldOut::Nothing => {
+                format!("all {} pairs are fitted, and the report is on them: reconstruction", train.len())
+            }
             _ => format!("{} fitted, {} to choose, {} to report", train.len(), valid.len(), test.len()),
         };
-        let negatives = table
-            .negatives
-            .map(|own| positions(&split, Split::Train).into_iter().map(|p| own[p].clone()).collect());
+        let negatives =
+            table.negatives.map(|own| positions(&split, Split::Train).into_iter().map(|p| own[p].clone()).collect());
         Ok(Parts { train, valid, test, negatives, choice: Choice::new("hold-out", value, reason) })
     }
 }
@@ -162,8 +169,7 @@ fn gradient_fit(
 }
 
 fn known(table: &RelationTable<'_>, parts: &[&Pairs]) -> [Vec<usize>; 2] {
-    let whole =
-        PairTable { queries: table.queries, keys: table.keys, pairs: table.pairs, split: None, absent: None };
+    let whole = PairTable { queries: table.queries, keys: table.keys, pairs: table.pairs, split: None, absent: None };
     known_items(&whole, parts)
 }
 

@@ -38,11 +38,7 @@ const DIMENSION: (usize, &str) = (32, "the default of joint utilities; --dim giv
 ///
 /// # Errors
 /// If there are too few comparisons, a name is beyond the items, or an option is out of range.
-pub fn fit_comparisons(
-    table: &ComparisonTable<'_>,
-    options: &Options,
-    training: &Training<'_>,
-) -> Result<RelationFit> {
+pub fn fit_comparisons(table: &ComparisonTable<'_>, options: &Options, training: &Training<'_>) -> Result<RelationFit> {
     let keys = table.keys.unwrap_or(table.queries);
     table.comparisons.check_items(table.queries.len(), keys.len())?;
     if let Some(loss) = training.loss.filter(|l| *l != Loss::BradleyTerry) {
@@ -58,9 +54,8 @@ pub fn fit_comparisons(
     let scorer = Scorer::new(&done.encoder, table.queries, table.keys)?;
     let reported = if test.is_empty() { None } else { Some(&test) };
     let order = |differences: &dyn Fn(u32, u32, u32) -> f64, of: &Comparisons, odds: bool| {
-        let all: Vec<f64> = (0..of.len())
-            .map(|c| differences(of.query()[c], of.preferred()[c], of.other()[c]))
-            .collect();
+        let all: Vec<f64> =
+            (0..of.len()).map(|c| differences(of.query()[c], of.preferred()[c], of.other()[c])).collect();
         OrderSummary::new(of, &all, odds)
     };
     let wins = win_shares(&train, keys.len());
@@ -149,7 +144,11 @@ fn shape(table: &ComparisonTable<'_>, options: &Options, training: &Training<'_>
     let default = if one_query { (1, "one query: a utility needs no more") } else { DIMENSION };
     let (dim, choice) = dimension(options, default)?;
     if options.class.is_some_and(|c| c != Class::Asymmetric) {
-        return Err(Error::parameter("class", "asymmetric: queries and keys of a utility have towers of their own", "a symmetric one"));
+        return Err(Error::parameter(
+            "class",
+            "asymmetric: queries and keys of a utility have towers of their own",
+            "a symmetric one",
+        ));
     }
     let hidden = training.hidden(options, ids || (one_query && keys.is_one_hot()));
     Ok((Shape { class: Class::Asymmetric, dim, hidden, ..Shape::default() }, choice))

@@ -5,8 +5,8 @@ use crate::error::{Error, Result};
 use crate::evaluate::{Calibration, CalibrationOptions, Population};
 use crate::fit::gradient::{self, Examples, Loss, Problem, Shape, Start, Trained};
 use crate::fit::{
-    BaseRate, Calibrated, Choice, Dimension, Fit, Options, Outcome, Progress, Table, calibrate, factorise, log_odds_form,
-    observed,
+    BaseRate, Calibrated, Choice, Dimension, Fit, Options, Outcome, Progress, Table, calibrate, factorise,
+    log_odds_form, observed,
 };
 use crate::pipeline::relations::{Evidence, Figure, HoldOut, Path, RelationFit, RelationTable, Training, dimension};
 use crate::pipeline::{Cut, PairTable, known_items, select};
@@ -56,8 +56,7 @@ pub fn fit_labels(
         let start = candidates.first().and_then(|c| log_odds_form(&c.calibrated.encoder));
         candidates.push(trained(&parts, options, training, start)?);
     }
-    let told: Vec<String> =
-        candidates.iter().map(|c| format!("{} {:.4}", c.name, c.calibrated.log_loss)).collect();
+    let told: Vec<String> = candidates.iter().map(|c| format!("{} {:.4}", c.name, c.calibrated.log_loss)).collect();
     if training.path == Path::Gradient {
         candidates.retain(|c| c.trained.is_some());
     }
@@ -157,7 +156,9 @@ fn closed(parts: &Parts<'_>, options: &Options, progress: &dyn Progress) -> Resu
     // One coordinate is left for the log-odds at zero, should the gradient go on from here.
     let options = match options.dimension {
         Dimension::Fixed(dim) if dim > 1 => Options { dimension: Dimension::Fixed(dim - 1), ..options.clone() },
-        Dimension::Target(_) => return Err(Error::parameter("dimension", "a dimension: a target error is for values", "a target error")),
+        Dimension::Target(_) => {
+            return Err(Error::parameter("dimension", "a dimension: a target error is for values", "a target error"));
+        }
         _ => options.clone(),
     };
     let fit: Fit = if parts.ids { factorise(table, &options, progress)? } else { observed(table, &options, progress)? };

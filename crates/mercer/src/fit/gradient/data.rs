@@ -182,7 +182,11 @@ impl<'a> Problem<'a> {
         let known = Known::new(n, listed.chain(further));
         let negatives = self.negatives.map(|own| own_negatives(own, &kept, self.train, m)).transpose()?;
         if negatives.is_some() && !matches!(loss, Loss::SampledSoftmax(_)) {
-            return Err(Error::parameter("own negatives", "the sampled softmax, which alone compares with them", "another loss"));
+            return Err(Error::parameter(
+                "own negatives",
+                "the sampled softmax, which alone compares with them",
+                "another loss",
+            ));
         }
         Ok(Loaded { queries, keys, train, valid, known, negatives })
     }
@@ -206,7 +210,13 @@ fn own_negatives(own: &[Vec<u32>], kept: &[usize], train: Examples<'_>, keys: us
 }
 
 /// The examples in the form that `loss` reads, and which of the rows were kept.
-fn examples(given: Examples<'_>, loss: &Loss, queries: usize, keys: usize, name: &str) -> Result<(ExampleSet, Vec<usize>)> {
+fn examples(
+    given: Examples<'_>,
+    loss: &Loss,
+    queries: usize,
+    keys: usize,
+    name: &str,
+) -> Result<(ExampleSet, Vec<usize>)> {
     let (set, kept) = match (given, loss) {
         (Examples::Comparisons(comparisons), Loss::BradleyTerry) => {
             comparisons.check_items(queries, keys)?;

@@ -73,14 +73,7 @@ pub struct Sampling {
 
 impl Default for Sampling {
     fn default() -> Self {
-        Sampling {
-            in_batch: true,
-            extra: 256,
-            law: NegativeLaw::Uniform,
-            correction: true,
-            mask: true,
-            hard: None,
-        }
+        Sampling { in_batch: true, extra: 256, law: NegativeLaw::Uniform, correction: true, mask: true, hard: None }
     }
 }
 

@@ -155,7 +155,8 @@ impl State {
         let settings = Settings { decay: weight_decay as f32, ..Settings::default() };
         let encoder = &started.encoder;
         let side = |tower| Side::new(Net::of(tower), settings);
-        let (query, key) = (side(encoder.query())?, if encoder.is_shared() { None } else { Some(side(encoder.key())?) });
+        let (query, key) =
+            (side(encoder.query())?, if encoder.is_shared() { None } else { Some(side(encoder.key())?) });
         Ok(State {
             passes: [Pass::new(&query.net), Pass::new(key.as_ref().map_or(&query.net, |side| &side.net))],
             query,
@@ -232,10 +233,8 @@ impl State {
             multiply_rows_by(&mut self.slopes.queries, signs);
         }
         let slopes = &self.slopes;
-        let done = both(
-            || pass.backward(net, &queries, &slopes.queries),
-            || key_pass.backward(key_net, &keys, &slopes.keys),
-        );
+        let done =
+            both(|| pass.backward(net, &queries, &slopes.queries), || key_pass.backward(key_net, &keys, &slopes.keys));
         (done.0?, done.1?);
         if self.key.is_none() {
             pass.gradient.add(&key_pass.gradient);
@@ -244,7 +243,14 @@ impl State {
     }
 
     /// One step: the loss of `batch`, its gradient, and, if both are finite and the loss is at most `most`, Adam's move.
-    pub(crate) fn step(&mut self, batch: &Batch, loss: &Loss, data: &Loaded<'_>, rates: Rates, most: f64) -> Result<Step> {
+    pub(crate) fn step(
+        &mut self,
+        batch: &Batch,
+        loss: &Loss,
+        data: &Loaded<'_>,
+        rates: Rates,
+        most: f64,
+    ) -> Result<Step> {
         let (value, log_scale) = self.gradient(batch, loss, data)?;
         let slope = if rates.scale > 0.0 { log_scale } else { 0.0 };
         let [pass, key_pass] = &self.passes;
@@ -351,7 +357,8 @@ impl State {
             _ => None,
         };
         let history = arrays.doubles("history")?;
-        self.history = history.chunks(EpochRecord::NUMBERS).map(|n| EpochRecord::from_numbers(n, name)).collect::<Option<_>>()?;
+        self.history =
+            history.chunks(EpochRecord::NUMBERS).map(|n| EpochRecord::from_numbers(n, name)).collect::<Option<_>>()?;
         Some(())
     }
 

@@ -249,7 +249,12 @@ impl<'a> Trainer<'a> {
     }
 
     /// Figures of the epoch that has ended, the best weights, and whether the training has ended with it.
-    fn end_epoch(&self, state: &mut State, session: &Session<'_>, clocks: (&Instant, &Instant)) -> Result<Option<Outcome>> {
+    fn end_epoch(
+        &self,
+        state: &mut State,
+        session: &Session<'_>,
+        clocks: (&Instant, &Instant),
+    ) -> Result<Option<Outcome>> {
         let rates = self.rates_at(state);
         let Ok((held_out, rank)) = self.held.measure(state) else {
             return Ok(Some(Outcome::Diverged { step: state.step }));
@@ -314,7 +319,11 @@ impl<'a> Trainer<'a> {
         let (scale, masked, steps) = (state.scale(), state.masked, state.step);
         let mut encoder = scaled(&state.unscaled()?, scale)?;
         if self.rates.scale > 0.0 {
-            self.choices.push(Choice::new("scale of the scores", format!("{scale:.4}"), "learned, folded into the towers"));
+            self.choices.push(Choice::new(
+                "scale of the scores",
+                format!("{scale:.4}"),
+                "learned, folded into the towers",
+            ));
         }
         let (x, y) = (sample(&self.data.queries), sample(self.data.key_items()));
         match balanced(&encoder, &x.rows(), &y.rows())? {
@@ -352,7 +361,11 @@ fn batch_size(data: &Loaded<'_>, options: &Options, choices: &mut Vec<Choice>) -
     let (rows, examples) = (data.train.query.len(), data.train.len());
     let batch = options.batch.unwrap_or_else(|| {
         let batch = (rows / 100).next_power_of_two().clamp(256, 4096);
-        choices.push(Choice::new("examples a step", batch.min(rows), "about a hundredth of the examples, from 256 to 4096"));
+        choices.push(Choice::new(
+            "examples a step",
+            batch.min(rows),
+            "about a hundredth of the examples, from 256 to 4096",
+        ));
         batch
     });
     // Lists count by their pairs.

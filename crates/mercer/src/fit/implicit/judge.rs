@@ -189,7 +189,10 @@ mod tests {
         let valid = Pairs::new(vec![0, 2], vec![1, 3], vec![1.0; 2], None).unwrap();
         let sides = both_sides(&train, [5, 5]);
         let judge = Judge::new(&sides[0], 5, &train, &valid, true, Seed(0));
-        let factors = |rows: &[f32]| Factors { rows: rows.iter().flat_map(|r| [vec![*r], vec![0.0; 15]].concat()).collect(), width: 16 };
+        let factors = |rows: &[f32]| Factors {
+            rows: rows.iter().flat_map(|r| [vec![*r], vec![0.0; 15]].concat()).collect(),
+            width: 16,
+        };
         // Classes of queries: {0, 1}, {2}; of keys: {0}, {1, 2}.
         let standing = judge.judge(&sides[1], &factors(&[1.0, -1.0]), &factors(&[3.0, 2.0]));
         // Query 0: candidates 2 (score 2, ties with positive 1), 3 and 4 (0): rank 1.5. Query 2: positive 3 scores 0, candidates

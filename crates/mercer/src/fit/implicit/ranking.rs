@@ -270,7 +270,8 @@ mod tests {
     use crate::seed::Seed;
 
     fn loss_of(scores: &[f64], size: &[f64], positives: usize) -> f64 {
-        let negative = |s: f64| scores[positives..].iter().zip(&size[positives..]).map(|(n, c)| c * (n - s).exp()).sum::<f64>();
+        let negative =
+            |s: f64| scores[positives..].iter().zip(&size[positives..]).map(|(n, c)| c * (n - s).exp()).sum::<f64>();
         let count: f64 = size[..positives].iter().sum();
         (0..positives).map(|p| size[p] * negative(scores[p]).ln_1p()).sum::<f64>() / count
     }
@@ -310,16 +311,19 @@ mod tests {
     fn the_hardest_negatives_are_mined_and_sweeps_lower_the_loss() {
         let mut stream = Seed(2).stream("ranking");
         let cells: Vec<(u32, u32)> = (0..120).flat_map(|x| [0, 1, 2].map(|_| (x, stream.below(90) as u32))).collect();
-        let pairs = Pairs::new(cells.iter().map(|c| c.0).collect(), cells.iter().map(|c| c.1).collect(), vec![1.0; 360], None);
+        let pairs =
+            Pairs::new(cells.iter().map(|c| c.0).collect(), cells.iter().map(|c| c.1).collect(), vec![1.0; 360], None);
         let sides = both_sides(&pairs.unwrap(), [120, 90]);
-        let mut draw = |n: usize| Factors { rows: (0..n * 16).map(|_| 0.3 * stream.normal() as f32).collect(), width: 16 };
+        let mut draw =
+            |n: usize| Factors { rows: (0..n * 16).map(|_| 0.3 * stream.normal() as f32).collect(), width: 16 };
         let mut factors = [draw(sides[0].classes()), draw(sides[1].classes())];
         let mined = Cells::mine(&sides, &factors[0], &factors[1], f32::INFINITY);
         for x in 0..sides[0].classes() {
             let own = &mined.key[mined.starts[x]..mined.starts[x + 1]];
             let (positive, hard) = own.split_at(mined.positives[x]);
             assert_eq!(positive, &sides[0].other[sides[0].list(x)]);
-            let score = |y: u32| factors[0].row(x).iter().zip(factors[1].row(y as usize)).map(|(a, b)| a * b).sum::<f32>();
+            let score =
+                |y: u32| factors[0].row(x).iter().zip(factors[1].row(y as usize)).map(|(a, b)| a * b).sum::<f32>();
             let least = hard.iter().map(|&y| score(y)).fold(f32::INFINITY, f32::min);
             let left_out = (0..sides[1].classes() as u32).filter(|y| !own.contains(y)).map(score);
             assert!(left_out.into_iter().all(|s| s <= least + 1e-5));

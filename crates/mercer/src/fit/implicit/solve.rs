@@ -163,9 +163,10 @@ impl<'a> Common<'a> {
         factor.solve(&mut inverse);
         let inverse: Vec<f32> = inverse.data().iter().map(|&v| v as f32).collect();
         let mut solved = vec![0.0; if terms.steps > 0 { 0 } else { other.rows.len() }];
-        solved.par_chunks_mut(GRAM_BLOCK * width).zip(other.rows.par_chunks(GRAM_BLOCK * width)).for_each(
-            |(out, rows)| multiply_rows(rows, &inverse, width, out),
-        );
+        solved
+            .par_chunks_mut(GRAM_BLOCK * width)
+            .zip(other.rows.par_chunks(GRAM_BLOCK * width))
+            .for_each(|(out, rows)| multiply_rows(rows, &inverse, width, out));
         let common = common.data().iter().map(|&v| v as f32).collect();
         Ok(Common { other, other_size, common, solved, terms })
     }
@@ -420,7 +421,9 @@ mod tests {
         for &x in &queries.class {
             for &y in &keys.class {
                 // Items without pairs score zero in cells that are zero.
-                let (Some(x), Some(y)) = (queries.size.get(x as usize).map(|_| x), keys.size.get(y as usize).map(|_| y)) else {
+                let (Some(x), Some(y)) =
+                    (queries.size.get(x as usize).map(|_| x), keys.size.get(y as usize).map(|_| y))
+                else {
                     continue;
                 };
                 let (row, key) = (u.row(x as usize), v.row(y as usize));

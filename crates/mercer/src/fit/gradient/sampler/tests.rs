@@ -108,7 +108,8 @@ fn skewed(n: usize) -> (ExampleSet, Vec<f32>, Vec<f32>) {
 
 /// Slopes of a batch's loss at all embeddings, in `f64`: 5 queries and 12 keys in 3 dimensions.
 fn gradient(batch: &Batch, loss: &Loss, queries: &[f32], keys: &[f32]) -> Vec<f64> {
-    let rows = |items: &[usize], all: &[f32]| items.iter().flat_map(|&i| all[3 * i..3 * i + 3].to_vec()).collect::<Vec<f32>>();
+    let rows =
+        |items: &[usize], all: &[f32]| items.iter().flat_map(|&i| all[3 * i..3 * i + 3].to_vec()).collect::<Vec<f32>>();
     let (own_queries, own_keys) = (rows(&batch.queries, queries), rows(&batch.keys, keys));
     let at = Embeddings { queries: &own_queries, keys: &own_keys, dim: 3, scale: 1.0 };
     let mut slopes = Slopes::default();
@@ -158,7 +159,8 @@ fn the_corrected_gradient_is_full_softmaxs_and_the_uncorrected_one_is_not() {
     println!("T^2 mixed: corrected {corrected:.1}, uncorrected {uncorrected:.3e}");
     assert!(corrected < 115.0, "{corrected}");
     assert!(uncorrected > 1e5, "{uncorrected}");
-    let popular = Sampling { in_batch: false, extra: 2000, law: NegativeLaw::Popularity { power: 0.75 }, ..NOTHING_MASKED };
+    let popular =
+        Sampling { in_batch: false, extra: 2000, law: NegativeLaw::Popularity { power: 0.75 }, ..NOTHING_MASKED };
     let corrected = hotelling(popular, 4000, 50, 600);
     let uncorrected = hotelling(Sampling { correction: false, ..popular }, 4000, 50, 600);
     println!("T^2 popularity: corrected {corrected:.1}, uncorrected {uncorrected:.3e}");
@@ -182,10 +184,12 @@ fn the_bias_of_the_gradient_vanishes_as_one_over_the_samples() {
     let bias = |m: usize, correction: bool| {
         let sampling = Sampling { in_batch: false, extra: m, law: NegativeLaw::Uniform, correction, ..NOTHING_MASKED };
         let (loss, sampler) = (Loss::SampledSoftmax(sampling), sampler(&set, &known, sampling, 3, 1));
-        let factorial: Vec<f64> = (0..=m).scan(0.0, |sum, i| {
-            *sum += (i.max(1) as f64).ln();
-            Some(*sum)
-        }).collect();
+        let factorial: Vec<f64> = (0..=m)
+            .scan(0.0, |sum, i| {
+                *sum += (i.max(1) as f64).ln();
+                Some(*sum)
+            })
+            .collect();
         let mut mean = 0.0;
         for a in 0..=m {
             for b in 0..=m - a {
