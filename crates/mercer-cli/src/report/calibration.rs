@@ -26,7 +26,7 @@ pub(crate) fn calibration_section(c: &Calibration) -> Section {
 
 fn verdict(c: &Calibration) -> String {
     let confidence = share(c.confidence);
-    let p = number(c.p_value);
+    let p = format!("{:.3}", c.p_value);
     match c.rejected {
         true => format!(
             "The probabilities are off: right ones would hardly show so large an error (probability {p}). With confidence \
@@ -42,23 +42,20 @@ fn verdict(c: &Calibration) -> String {
     }
 }
 
-/// Share of ones against predicted probability, one point a bin with its interval, and where right probabilities lie.
+/// Share of ones against predicted probability, a point a bin with the band of its intervals, and where right ones would lie.
 fn reliability_plot(c: &Calibration) -> Plot {
-    let most = c.bins.iter().map(|b| b.high.max(b.highest)).fold(0.0, f64::max);
+    let most = c.bins.iter().map(|b| b.high.max(b.predicted)).fold(0.0, f64::max);
     // Rare ones fill a corner of the unit square only.
     let end = if most > 0.5 { 1.0 } else { most };
     let axis = |name: &str| if end == 1.0 { Axis::linear(name).within(0.0, 1.0) } else { Axis::linear(name) };
     let name = "share of ones";
-    let mut plot = Plot::new("Reliability", axis("predicted probability"), axis("share of ones among held-out pairs"))
+    let plot = Plot::new("Reliability", axis("predicted probability"), axis("share of ones among held-out pairs"))
+        .series(Series::band(name, c.bins.iter().map(|b| (b.predicted, b.low, b.high)).collect()))
         .series(Series::line("right probabilities", vec![(0.0, 0.0), (end, end)]).dashed());
-    // An interval is a vertical line of its own.
-    for b in &c.bins {
-        plot = plot.series(Series::line(name, vec![(b.predicted, b.low), (b.predicted, b.high)]));
-    }
     plot.series(Series::points(name, c.bins.iter().map(|b| (b.predicted, b.observed)).collect())).caption(format!(
-        "Each point stands for pairs with neighbouring predictions, {} bins of about equal size. Vertical lines hold the bin's \
-         true share of ones with confidence {} each; where they cross the dashed line, the bin does not contradict its \
-         probability. Measured on pairs that neither fitted nor calibrated the model.",
+        "Each point stands for pairs with neighbouring predictions, {} bins of about equal weight. The band holds each bin's \
+         true share of ones with confidence {}; where it holds the dashed line, the bin does not contradict its probability. \
+         Measured on pairs that neither fitted nor calibrated the model.",
         c.bins.len(),
         share(c.confidence)
     ))
@@ -66,12 +63,12 @@ fn reliability_plot(c: &Calibration) -> Plot {
 
 fn losses(c: &Calibration) -> Table {
     let columns = vec![
-        Column::text("score of the probabilities"),
+        Column::text("score"),
         Column::number("model").basis(Basis::Measured),
         Column::number("base rate for every pair").basis(Basis::Measured),
     ];
     let row = |name: &str, own: f64, base: f64| [Cell::from(name), Cell::from(own), Cell::from(base)];
-    Table::new("Lower is better; what the base rate alone reaches says what the model adds.", columns)
+    Table::new("What the model adds to the base rate: lower is better", columns)
         .row(row("log loss (nats)", c.log_loss, c.base_log_loss))
         .row(row("Brier score", c.brier, c.base_brier))
 }

@@ -29,6 +29,8 @@ const BLOCK: usize = 4096;
 ///
 /// Held-out labels often hold all links but only some of the others. Scores that tell ones from zeros equally well in both
 /// populations need another offset alone, by Bayes' rule (King and Zeng, *Logistic regression in rare events data*, 2001).
+/// That trusts the link's shape. Weights `1 / probability` on sampled zeros, with [`BaseRate::HeldOut`], do not, and fit the link
+/// where most pairs are; the price is that few zeros then weigh much.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum BaseRate {
     /// As among the held-out labels, weighted.
