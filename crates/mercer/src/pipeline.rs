@@ -126,11 +126,11 @@ fn fit_complete(
     let mut fit = complete(complete_table, options, progress)?;
     fit.choices.insert(0, choice);
     progress.stage("ranking");
-    let cells = table.queries.len().saturating_mul(keys.len());
-    // Ranking visits every pair: beyond this it costs more than the fit, and `mercer evaluate` does it on demand.
+    // Ranking multiplies for every pair: beyond half a minute or so `mercer evaluate` does it on demand.
+    let products = table.queries.len().saturating_mul(keys.len()).saturating_mul(fit.encoder.dim());
     let listed = pairs.chunk().value;
     let positives = listed.iter().all(|v| *v == listed[0] && *v > absent);
-    let ranking = if positives && cells <= 100_000_000 {
+    let ranking = if positives && products <= 2_000_000_000_000 {
         Ranking::new(&fit.encoder, table.queries, table.keys, &pairs)?
     } else {
         None

@@ -14,7 +14,7 @@ use crate::console::Console;
 use crate::describe;
 use crate::memory;
 use crate::failure::Failure;
-use crate::predict::{populations, read};
+use crate::predict::read;
 
 /// Which pairs are known beside the ranked ones.
 struct Known {
@@ -78,6 +78,9 @@ fn known(
     let others: Vec<usize> = (0..table.len()).filter(|&p| rest[p]).collect();
     let out = table.pairs.select(&others);
     if let Some(path) = &arguments.train {
+        if path.as_os_str() == "-" && arguments.pairs.as_os_str() == "-" {
+            return Err(Failure::usage("only one of the two tables of pairs can come from standard input"));
+        }
         let options = ReadOptions { value: arguments.value.clone(), ..ReadOptions::default() };
         let other = read(model, &arguments.model, path, &arguments.items, &options)?;
         let (pairs, kept) = onto(table, &other);
@@ -225,12 +228,12 @@ fn groups(
     counts: Option<&Vec<f32>>,
 ) -> Result<Vec<(String, RankingMetrics)>, Failure> {
     let mut all = Vec::new();
-    let all_pairs: Vec<usize> = (0..table.len()).collect();
-    let chunk = table.pairs.chunk();
-    let by_pair: HashMap<(u32, u32), Population> =
-        populations(model, table, &all_pairs).into_iter().map(|(p, own)| ((chunk.x[p], chunk.y[p]), own)).collect();
+    let known = |side: usize, items: &ItemTable| -> Vec<bool> {
+        items.fingerprints.iter().map(|f| model.known[side].binary_search(f).is_ok()).collect()
+    };
+    let (queries, keys) = (known(0, &table.queries), known(1, table.key_items()));
     for wanted in [Population::KnownItems, Population::OneNewItem, Population::TwoNewItems] {
-        let keep = |x: u32, y: u32| by_pair.get(&(x, y)) == Some(&wanted);
+        let keep = |x: u32, y: u32| Population::of(queries[x as usize], keys[y as usize]) == wanted;
         all.extend(places.metrics_of(at, keep)?.map(|own| (describe::population(wanted).to_string(), own)));
     }
     if all.len() == 1 {
