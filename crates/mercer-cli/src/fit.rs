@@ -120,7 +120,8 @@ fn fit_table(
 ) -> Result<Fitted, Failure> {
     check_method(settings, source.one_hot())?;
     let watch = Watch::new(console.progress(), &settings.training)?;
-    let training = Training { session: watch.session(&settings.training), ..settings.training.training(settings.method)? };
+    let training =
+        Training { session: watch.session(&settings.training), ..settings.training.training(settings.method)? };
     let by_gradient = settings.method == Some(MethodName::Gradient) || settings.training.trains();
     let fit = || match by_gradient {
         true => pipeline::fit_values(&source.problem(), options, &training, &watch).map(|done| done.0),
@@ -182,7 +183,9 @@ fn fit_kernel(
     console: &mut Console<'_>,
 ) -> Result<Fitted, Failure> {
     if !matches!(settings.method, None | Some(MethodName::Auto | MethodName::Spectral)) || settings.training.trains() {
-        return Err(Failure::usage("a kernel is fitted by --method spectral, in closed form; settings of training do nothing"));
+        return Err(Failure::usage(
+            "a kernel is fitted by --method spectral, in closed form; settings of training do nothing",
+        ));
     }
     let progress = console.progress();
     let fit = || pipeline::fit_kernel(&source.kernel, source.law(), options, &progress);

@@ -8,8 +8,8 @@ use mercer::evaluate::{Calibration, OrderSummary};
 use mercer::fit::gradient::EpochRecord;
 use mercer::fit::{Choice, Options};
 use mercer::pipeline::{
-    ComparisonTable as Compared, Evidence, Figure, RelationFit, RelationTable, Training, fit_clicks,
-    fit_comparisons, fit_labels,
+    ComparisonTable as Compared, Evidence, Figure, RelationFit, RelationTable, Training, fit_clicks, fit_comparisons,
+    fit_labels,
 };
 use mercer::{Model, Record, with_threads};
 use mercer_table::{ComparisonTable, ItemTable, RelationKind};
@@ -95,12 +95,7 @@ impl Observed<'_> {
         })
     }
 
-    fn fit(
-        &self,
-        options: &Options,
-        training: &Training<'_>,
-        progress: &Watch<'_>,
-    ) -> mercer::Result<RelationFit> {
+    fn fit(&self, options: &Options, training: &Training<'_>, progress: &Watch<'_>) -> mercer::Result<RelationFit> {
         match self {
             Observed::Pairs(source) => {
                 let table = &source.table;
@@ -179,9 +174,10 @@ pub(crate) fn run(
 
 fn model(observed: &Observed<'_>, done: &RelationFit, settings: &FitSettings, options: &Options) -> Model {
     let config = serde_json::to_value(settings.recorded()).unwrap_or(Value::Null);
-    let held_out_pairs = done.held_out.as_ref().map_or(String::new(), |f| {
-        format!("{} {} on {}", f.name, describe::number(f.value), f.on)
-    });
+    let held_out_pairs = done
+        .held_out
+        .as_ref()
+        .map_or(String::new(), |f| format!("{} {} on {}", f.name, describe::number(f.value), f.on));
     Model {
         encoder: done.encoder.clone(),
         record: Record {

@@ -137,7 +137,9 @@ impl TrainingSettings {
             },
         };
         if sampling.is_some() && !matches!(loss, Loss::SampledSoftmax(_)) {
-            return Err(Failure::usage("--extra-negatives, --negative-law and --hard-negatives belong to --loss softmax"));
+            return Err(Failure::usage(
+                "--extra-negatives, --negative-law and --hard-negatives belong to --loss softmax",
+            ));
         }
         Ok(Some(loss))
     }
@@ -155,7 +157,8 @@ impl TrainingSettings {
             Some(text) => match text.strip_prefix("popularity:").map(|p| p.trim().parse()) {
                 Some(Ok(power)) => NegativeLaw::Popularity { power },
                 _ => {
-                    let message = format!("--negative-law must be uniform, popularity or popularity:POWER, got '{text}'");
+                    let message =
+                        format!("--negative-law must be uniform, popularity or popularity:POWER, got '{text}'");
                     return Err(Failure::usage(message));
                 }
             },

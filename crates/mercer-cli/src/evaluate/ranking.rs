@@ -12,8 +12,8 @@ use crate::Exit;
 use crate::args::EvaluateArgs;
 use crate::console::Console;
 use crate::describe;
-use crate::memory;
 use crate::failure::Failure;
+use crate::memory;
 use crate::predict::read;
 
 /// Which pairs are known beside the ranked ones.

@@ -24,7 +24,13 @@ pub(crate) fn relation_page(page: &RelationPage<'_>, command: &str) -> Page {
     let model = &fit.encoder;
     let held_out = fit.held_out.as_ref().map(|f| format!(": {} {} on {}", f.name, number(f.value), f.on));
     let mut html = Page::new(format!("Fit: {}", page.relation))
-        .subtitle(format!("{}, {}, dimension {}{}", page.kind, model.class(), model.dim(), held_out.unwrap_or_default()))
+        .subtitle(format!(
+            "{}, {}, dimension {}{}",
+            page.kind,
+            model.class(),
+            model.dim(),
+            held_out.unwrap_or_default()
+        ))
         .command(command)
         .section(Section::new("Model").facts(facts(fit)).table(choice_table(&fit.choices)));
     match &fit.evidence {
@@ -134,8 +140,13 @@ fn recall_plot(found: &FullRanking) -> Plot {
 
 fn order(rows: &[(String, OrderSummary)]) -> Section {
     let measured = |name: &str| Column::number(name).basis(Basis::Measured);
-    let columns =
-        vec![Column::text(""), Column::number("comparisons"), measured("in order"), Column::text("95 % interval"), measured("log loss")];
+    let columns = vec![
+        Column::text(""),
+        Column::number("comparisons"),
+        measured("in order"),
+        Column::text("95 % interval"),
+        measured("log loss"),
+    ];
     let table = rows.iter().fold(Table::new("Test comparisons", columns), |table, (name, own)| {
         let interval = match (own.ordered.low, own.ordered.high) {
             (Some(low), Some(high)) => format!("{} to {}", percent(low), percent(high)),
