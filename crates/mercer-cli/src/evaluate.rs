@@ -1,15 +1,16 @@
 //! `mercer evaluate`: errors on pairs with known values, and rankings among all keys.
 
+mod comparisons;
 mod ranking;
 mod text;
 
 pub(crate) use text::full_ranking;
 
-use mercer::evaluate::{QueryAgreement, Ranking, Summary};
+use mercer::evaluate::{Calibration, CalibrationOptions, QueryAgreement, Ranking, Summary};
 use mercer::fit::Target;
 use mercer::pipeline::{FullRanking, Population};
 use mercer::{Model, with_threads};
-use mercer_table::ReadOptions;
+use mercer_table::{Observed, ReadOptions, RelationKind};
 use serde::Serialize;
 
 use crate::Exit;
@@ -17,7 +18,8 @@ use crate::args::EvaluateArgs;
 use crate::console::Console;
 use crate::describe;
 use crate::failure::Failure;
-use crate::predict::{check_values, chosen_pairs, populations, read, scores};
+use crate::predict::{check_values, chosen_pairs, populations, read_observed, scores};
+use crate::relation;
 use crate::settings::target;
 
 /// What `evaluate --json` prints.
@@ -30,6 +32,8 @@ struct Report {
     query_agreement: Option<QueryAgreement>,
     ranking: Option<Ranking>,
     full_ranking: Option<FullRanking>,
+    /// Of labels, where the model's values are probabilities.
+    calibration: Option<Calibration>,
     target_met: Option<bool>,
 }
 
@@ -38,7 +42,10 @@ pub(crate) fn evaluate(arguments: &EvaluateArgs, console: &mut Console<'_>) -> R
     let model = Model::load(&arguments.model)?;
     let options =
         ReadOptions { value: arguments.value.clone(), split: arguments.split.clone(), ..ReadOptions::default() };
-    let table = read(&model, &arguments.model, &arguments.pairs, &arguments.items, &options)?;
+    let table = match read_observed(&model, &arguments.model, &arguments.pairs, &arguments.items, &options)? {
+        Observed::Pairs(table) => table,
+        Observed::Comparisons(table) => return comparisons::evaluate(arguments, &model, &table, console),
+    };
     console.detail(describe::roles(&table.roles).trim_end());
     check_values(&table, &arguments.pairs)?;
     let chosen = chosen_pairs(&table, arguments.only, &arguments.pairs)?;
@@ -73,6 +80,14 @@ pub(crate) fn evaluate(arguments: &EvaluateArgs, console: &mut Console<'_>) -> R
     } else {
         None
     };
+    let calibration = if table.kind == RelationKind::Label && model.encoder.link().is_logistic() && chosen.len() > 1 {
+        let predicted: Vec<f64> = chosen.iter().map(|&p| scores[p]).collect();
+        let own = table.pairs.select(&chosen);
+        let (labels, weights) = (own.chunk().value, own.chunk().weight);
+        Some(Calibration::new(&predicted, labels, weights, &CalibrationOptions::default())?)
+    } else {
+        None
+    };
     let query_agreement = if table.has_value {
         let predicted: Vec<f64> = chosen.iter().map(|&p| scores[p]).collect();
         QueryAgreement::new(&predicted, &table.pairs.select(&chosen))
@@ -100,6 +115,9 @@ pub(crate) fn evaluate(arguments: &EvaluateArgs, console: &mut Console<'_>) -> R
         let (spearman, kendall) = (text::spread(&own.spearman), text::spread(&own.kendall));
         text += &format!("order within {} queries: Spearman {spearman}, Kendall {kendall}\n", own.queries);
     }
+    if let Some(own) = &calibration {
+        text += &relation::calibration("probabilities", own);
+    }
     if let Some(ranking) = &ranking {
         text += &format!("ranking of the listed pairs: {}", describe::ranking(ranking));
     }
@@ -117,6 +135,7 @@ pub(crate) fn evaluate(arguments: &EvaluateArgs, console: &mut Console<'_>) -> R
         query_agreement,
         ranking,
         full_ranking,
+        calibration,
         target_met: met,
     };
     console.result(&report, &text)?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use mercer::evaluate::Scorer;
 use mercer::pipeline::Population;
 use mercer::{Model, Split, with_threads};
-use mercer_table::{Input, ItemInputs, OutColumn, PairTable, ReadOptions, Schema};
+use mercer_table::{Input, ItemInputs, Observed, OutColumn, PairTable, ReadOptions, Schema};
 use serde_json::json;
 
 use crate::Exit;
@@ -40,12 +40,26 @@ pub(crate) fn read(
     items: &ItemArgs,
     options: &ReadOptions,
 ) -> Result<PairTable, Failure> {
-    let items = match (&items.items, &items.queries, &items.keys) {
+    Ok(mercer_table::read_with(&schema(model, path)?, &Input::new(pairs), &inputs(items), options)?)
+}
+
+/// As [`read`], where the table may hold comparisons.
+pub(crate) fn read_observed(
+    model: &Model,
+    path: &Path,
+    table: &Path,
+    items: &ItemArgs,
+    options: &ReadOptions,
+) -> Result<Observed, Failure> {
+    Ok(mercer_table::read_relation_with(&schema(model, path)?, &Input::new(table), &inputs(items), options)?)
+}
+
+fn inputs(items: &ItemArgs) -> ItemInputs {
+    match (&items.items, &items.queries, &items.keys) {
         (Some(items), ..) => ItemInputs::Shared(Input::new(items)),
         (None, Some(queries), Some(keys)) => ItemInputs::Two { queries: Input::new(queries), keys: Input::new(keys) },
         _ => ItemInputs::None,
-    };
-    Ok(mercer_table::read_with(&schema(model, path)?, &Input::new(pairs), &items, options)?)
+    }
 }
 
 /// Predicted values of all pairs.
