@@ -144,7 +144,8 @@ impl<'a> Setting<'a> {
         name: &str,
         console: &mut Console<'_>,
     ) -> Result<(Placements<'a>, Option<Blocks>), Failure> {
-        let (room, held) = match self.limit {
+        let products = matches!(scores, Scores::Model { .. } | Scores::Embeddings { .. });
+        let (room, held) = match self.limit.filter(|_| products) {
             Some(limit) => memory::left(limit).map(|(room, held)| (Some(room), held))?,
             None => (None, 0),
         };
@@ -181,7 +182,7 @@ impl<'a> Setting<'a> {
         }
         if let Some(limit) = self.limit {
             let need = svd_bytes(queries, keys, dim, ones.len());
-            let (room, _) = memory::left(limit)?;
+            let room = memory::left(limit).map_or(0, |(room, _)| room);
             if need > room {
                 let (need, room) = (memory::words(need), memory::words(room));
                 console.note(format!(

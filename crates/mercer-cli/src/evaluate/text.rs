@@ -36,9 +36,13 @@ fn rows(metrics: &RankingMetrics) -> Vec<(String, Option<Estimate>)> {
     rows
 }
 
-/// Ranks as they are read, shares with four digits after the point.
+/// Ranks as they are read, shares with four digits after the point unless they would be lost.
 fn shown(name: &str, value: f64) -> String {
-    if name.starts_with("mean rank") { number(value) } else { format!("{value:.4}") }
+    match value {
+        _ if name.starts_with("mean rank") => number(value),
+        v if v > 0.0 && v < 5e-4 => format!("{v:.1e}"),
+        v => format!("{v:.4}"),
+    }
 }
 
 /// The ranking as a table: a line a metric, the model with its interval beside the baselines; then groups of pairs.

@@ -40,9 +40,7 @@ impl Counts {
 
     /// Counts the first `width` of each row's `TILE` scores.
     pub(crate) fn add(&mut self, scores: &[f32], width: usize) {
-        let [above, equal] = &mut self.own;
-        let [at, between] = &mut self.placed;
-        count(scores, width, &self.starts, &self.thresholds, above, equal, at, between);
+        count(scores, width, self);
     }
 
     /// The counts of all scores.
@@ -79,16 +77,7 @@ impl Counted {
 
 wide! {
     /// Adds the scores of every row to the counts. Scores below a row's lowest threshold cost one comparison in a vector of them.
-    fn count(
-        scores: &[f32],
-        width: usize,
-        starts: &[usize],
-        thresholds: &[f32],
-        above: &mut [u32],
-        equal: &mut [u32],
-        at: &mut [u32],
-        between: &mut [u32]
-    ) = count_body
+    fn count(scores: &[f32], width: usize, counts: &mut Counts) = count_body
 }
 
 /// Numbers of one vector.
@@ -100,17 +89,8 @@ fn number(scores: &[f32], holds: impl Fn(f32) -> bool) -> u32 {
 }
 
 #[inline(always)]
-#[allow(clippy::too_many_arguments)] // plain slices: this is compiled once for each instruction set
-fn count_body<const FMA: bool>(
-    scores: &[f32],
-    width: usize,
-    starts: &[usize],
-    thresholds: &[f32],
-    above: &mut [u32],
-    equal: &mut [u32],
-    at: &mut [u32],
-    between: &mut [u32],
-) {
+fn count_body<const FMA: bool>(scores: &[f32], width: usize, counts: &mut Counts) {
+    let Counts { starts, thresholds, own: [above, equal], placed: [at, between] } = counts;
     for (row, own) in scores.chunks_exact(TILE).enumerate() {
         let (start, end) = (starts[row], starts[row + 1]);
         if start == end {

@@ -129,10 +129,22 @@ fn discounts(most: usize) -> Vec<f64> {
     sums
 }
 
-/// The kept pairs of one query: negatives above and tied, candidates above and tied, value; best first.
+/// A kept pair: where it stands, and its value.
+#[derive(Clone, Copy)]
+struct Standing {
+    /// Negatives above and tied.
+    above: u64,
+    tied: u64,
+    /// Candidates above and tied.
+    raw_above: u64,
+    raw_tied: u64,
+    value: f64,
+}
+
+/// The kept pairs of one query, best first.
 #[derive(Default)]
 struct Row {
-    pairs: Vec<(u64, u64, u64, u64, f64)>,
+    pairs: Vec<Standing>,
     /// Values, largest first.
     ideal: Vec<f64>,
     /// Results of long sums, which queries of a model with many ties share.
@@ -148,12 +160,13 @@ impl Row {
             let place = placements.places[p];
             let [above, tied] = [place.above, place.tied].map(u64::from);
             let [raw_above, raw_tied] = [place.raw_above, place.raw_tied].map(u64::from);
-            self.pairs.push((above, tied, raw_above, raw_tied, judged.gain[p].into()));
+            let value = judged.gain[p].into();
+            self.pairs.push(Standing { above, tied, raw_above, raw_tied, value });
         }
         // Related keys of equal score have the same negatives above and tied, and the same candidates above.
-        self.pairs.sort_unstable_by_key(|p| (p.2, p.0, p.1));
+        self.pairs.sort_by_key(|p| p.raw_above);
         self.ideal.clear();
-        self.ideal.extend(self.pairs.iter().map(|p| p.4));
+        self.ideal.extend(self.pairs.iter().map(|p| p.value));
         self.ideal.sort_unstable_by(|a, b| b.total_cmp(a));
         !self.pairs.is_empty()
     }
@@ -161,11 +174,11 @@ impl Row {
     /// The kept pairs in groups of equal scores with the sum of their values, best first.
     fn groups(&self) -> impl Iterator<Item = (Group, f64)> {
         let mut related_before = 0;
-        self.pairs.chunk_by(|a, b| a.2 == b.2).map(move |own| {
-            let (above, tied, related) = (own[0].0, own[0].1, own.len() as u64);
+        self.pairs.chunk_by(|a, b| a.raw_above == b.raw_above).map(move |own| {
+            let (above, tied, related) = (own[0].above, own[0].tied, own.len() as u64);
             let group = Group { before: above + related_before, related_before, n: tied + related, related };
             related_before += related;
-            (group, own.iter().map(|p| p.4).sum())
+            (group, own.iter().map(|p| p.value).sum())
         })
     }
 
@@ -188,12 +201,12 @@ impl Table<'_> {
     fn parts(&self, q: usize, row: &mut Row, parts: &mut [Part]) {
         let count = row.pairs.len() as f64;
         let negatives = self.judged.negatives(q) as f64;
-        let pairs = |f: &dyn Fn(&(u64, u64, u64, u64, f64)) -> f64| Part { sum: row.pairs.iter().map(f).sum(), count };
+        let pairs = |f: &dyn Fn(&Standing) -> f64| Part { sum: row.pairs.iter().map(f).sum(), count };
         let one = |sum: f64| Part { sum, count: 1.0 };
-        parts[0] = pairs(&|p| 1.0 + p.0 as f64 + 0.5 * p.1 as f64);
-        parts[1] = pairs(&|p| 1.0 + p.2 as f64 + 0.5 * p.3 as f64);
-        parts[2] = pairs(&|p| reciprocal_rank(p.0, p.1));
-        let wins = pairs(&|p| negatives - p.0 as f64 - 0.5 * p.1 as f64).sum;
+        parts[0] = pairs(&|p| 1.0 + p.above as f64 + 0.5 * p.tied as f64);
+        parts[1] = pairs(&|p| 1.0 + p.raw_above as f64 + 0.5 * p.raw_tied as f64);
+        parts[2] = pairs(&|p| reciprocal_rank(p.above, p.tied));
+        let wins = pairs(&|p| negatives - p.above as f64 - 0.5 * p.tied as f64).sum;
         parts[3] = if negatives > 0.0 { one(wins / (negatives * count)) } else { Part::default() };
         parts[4] = one(row.groups().map(|(group, _)| group.precision_sum()).sum::<f64>() / count);
         parts[6] = one(negatives);
@@ -204,7 +217,7 @@ impl Table<'_> {
             own[0] = one(self.ndcg(row, k));
             own[1] = one(found / count);
             own[2] = one(found / k as f64);
-            own[3] = pairs(&|p| hit(p.0, p.1, k));
+            own[3] = pairs(&|p| hit(p.above, p.tied, k));
         }
         let best = row.groups().next().map(|(group, _)| group);
         parts[5] = one(best.map_or(0.0, |group| row.first(group)));

@@ -91,7 +91,7 @@ fn settle(
     let mut sorted = listed.to_vec();
     sorted.sort_unstable_by(f32::total_cmp);
     let itself = move |holds: &dyn Fn(f32) -> bool| u32::from(itself.is_some_and(holds));
-    listed[..own].to_vec().into_iter().map(move |score| {
+    listed[..own].iter().copied().map(move |score| {
         let (above, equal) = total(score);
         let (raw_above, equal) = (above - itself(&|v| v > score), equal - itself(&|v| v == score));
         let below = sorted.partition_point(|v| *v < score);
