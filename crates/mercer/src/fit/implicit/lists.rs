@@ -1,8 +1,9 @@
 //! Positive cells as lists, equal lists once.
 //!
-//! Items with the same list of related items (with the same strengths) have the same embedding in every minimum that alternating
-//! solves reach, so a class of such items is solved once and counted as often as it has members. Items without pairs have embedding
-//! zero and are left out. Nothing is approximated: sums over items become sums over classes times their sizes.
+//! Items with the same list of related items (with the same strengths) have the same embedding in every minimum that
+//! alternating solves reach, so a class of such items is solved once and counted as often as it has members. Items
+//! without pairs have embedding zero and are left out. Nothing is approximated: sums over items become sums over
+//! classes times their sizes.
 
 use std::collections::HashMap;
 
@@ -40,10 +41,8 @@ impl Lists {
 fn cells(pairs: &Pairs) -> Vec<(u32, u32, f32)> {
     let chunk = pairs.chunk();
     let strength = |p: usize| chunk.value[p] * chunk.weight.map_or(1.0, |w| w[p]);
-    let mut all: Vec<(u32, u32, f32)> = (0..pairs.len())
-        .filter(|&p| chunk.value[p] > 0.0)
-        .map(|p| (chunk.x[p], chunk.y[p], strength(p)))
-        .collect();
+    let mut all: Vec<(u32, u32, f32)> =
+        (0..pairs.len()).filter(|&p| chunk.value[p] > 0.0).map(|p| (chunk.x[p], chunk.y[p], strength(p))).collect();
     all.sort_by_key(|&(x, y, _)| (x, y));
     all.dedup_by(|next, kept| {
         let same = (next.0, next.1) == (kept.0, kept.1);

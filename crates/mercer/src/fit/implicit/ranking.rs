@@ -1,23 +1,25 @@
 //! Ranking by reweighted least squares on hard negatives, from the solution of alternating least squares on.
 //!
-//! Squares spend the dimensions on how near to one a positive's score lies, far more of them than its place in the ranking
-//! needs. Here each query `x` with positives `P` minimises how softly its negatives `N` stand above each of them,
+//! Squares spend the dimensions on how near to one a positive's score lies, far more of them than its place in the
+//! ranking needs. Here each query `x` with positives `P` minimises how softly its negatives `N` stand above each of
+//! them,
 //!
 //! `L_x = 1/|P| sum over p in P of ln(1 + sum over n in N of e^(s_n - s_p))`, `s = <u_x, v_y>`,
 //!
-//! a smooth upper bound of the mean of `ln rank`: cross entropy of each positive among the negatives. It depends on the scores
-//! alone, its slopes `g` are at most one, and a diagonal of `|g|` bounds its curvature in reach of about one unit of score. So
-//! one step of Newton's method for the rows of a side is a least squares problem like before: with all cells of a query or key,
+//! a smooth upper bound of the mean of `ln rank`: cross entropy of each positive among the negatives. It depends on the
+//! scores alone, its slopes `g` are at most one, and a diagonal of `|g|` bounds its curvature in reach of about one
+//! unit of score. So one step of Newton's method for the rows of a side is a least squares problem like before: with
+//! all cells of a query or key,
 //!
 //! `(M + sum |g| v v^T) d = -sum g v - ridge u`, `M = proximal G + ridge I`,
 //!
-//! solved by few steps of conjugate gradients; both sides alternate. Negatives far below every positive have no slope to speak
-//! of, so only the hardest are cells; they are mined again as the scores move. The proximal term ties the scores of all the
-//! other cells to where they are.
+//! solved by few steps of conjugate gradients; both sides alternate. Negatives far below every positive have no slope
+//! to speak of, so only the hardest are cells; they are mined again as the scores move. The proximal term ties the
+//! scores of all the other cells to where they are.
 //!
-//! Measured on the WordNet noun closure (82,115 nodes, reconstruction): mean average precision from .87 to 1.00 at dimension 20
-//! in 20 sweeps. Where pairs are held out it can also do harm, as held-out positives are the hardest negatives of all: the
-//! caller judges every few sweeps and keeps the best.
+//! Measured on the WordNet noun closure (82,115 nodes, reconstruction): mean average precision from .87 to 1.00 at
+//! dimension 20 in 20 sweeps. Where pairs are held out it can also do harm, as held-out positives are the hardest
+//! negatives of all: the caller judges every few sweeps and keeps the best.
 
 use rayon::prelude::*;
 
@@ -114,7 +116,8 @@ fn exponentials_body<const FMA: bool>(scores: &mut [f32], scale: f32, top: f32) 
 }
 wide!(fn exponentials(scores: &mut [f32], scale: f32, top: f32) = exponentials_body);
 
-/// Turns one query's scores, the `positives` first, into slopes of its loss, which is returned. `size`: items of each cell.
+/// Turns one query's scores, the `positives` first, into slopes of its loss, which is returned. `size`: items of each
+/// cell.
 fn slopes(scores: &mut [f32], size: &[f32], positives: usize, scale: f32) -> f64 {
     let top = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     exponentials(scores, scale, top);
@@ -161,7 +164,8 @@ fn losses(sides: &[Lists; 2], cells: &Cells, [u, v]: [&Factors; 2], scale: f32) 
     (loss, parts.into_iter().flat_map(|p| p.1).collect())
 }
 
-/// Moves the rows of one side by a step of Newton's method; `cells(i)` gives row `i`'s cells as other row and place of its slope.
+/// Moves the rows of one side by a step of Newton's method; `cells(i)` gives row `i`'s cells as other row and place of
+/// its slope.
 fn step<I: Iterator<Item = (u32, usize)>>(
     own: &mut Factors,
     [other, common]: [&Factors; 2],
@@ -270,7 +274,8 @@ mod tests {
     use crate::seed::Seed;
 
     fn loss_of(scores: &[f64], size: &[f64], positives: usize) -> f64 {
-        let negative = |s: f64| scores[positives..].iter().zip(&size[positives..]).map(|(n, c)| c * (n - s).exp()).sum::<f64>();
+        let negative =
+            |s: f64| scores[positives..].iter().zip(&size[positives..]).map(|(n, c)| c * (n - s).exp()).sum::<f64>();
         let count: f64 = size[..positives].iter().sum();
         (0..positives).map(|p| size[p] * negative(scores[p]).ln_1p()).sum::<f64>() / count
     }
@@ -310,16 +315,19 @@ mod tests {
     fn the_hardest_negatives_are_mined_and_sweeps_lower_the_loss() {
         let mut stream = Seed(2).stream("ranking");
         let cells: Vec<(u32, u32)> = (0..120).flat_map(|x| [0, 1, 2].map(|_| (x, stream.below(90) as u32))).collect();
-        let pairs = Pairs::new(cells.iter().map(|c| c.0).collect(), cells.iter().map(|c| c.1).collect(), vec![1.0; 360], None);
+        let pairs =
+            Pairs::new(cells.iter().map(|c| c.0).collect(), cells.iter().map(|c| c.1).collect(), vec![1.0; 360], None);
         let sides = both_sides(&pairs.unwrap(), [120, 90]);
-        let mut draw = |n: usize| Factors { rows: (0..n * 16).map(|_| 0.3 * stream.normal() as f32).collect(), width: 16 };
+        let mut draw =
+            |n: usize| Factors { rows: (0..n * 16).map(|_| 0.3 * stream.normal() as f32).collect(), width: 16 };
         let mut factors = [draw(sides[0].classes()), draw(sides[1].classes())];
         let mined = Cells::mine(&sides, &factors[0], &factors[1], f32::INFINITY);
         for x in 0..sides[0].classes() {
             let own = &mined.key[mined.starts[x]..mined.starts[x + 1]];
             let (positive, hard) = own.split_at(mined.positives[x]);
             assert_eq!(positive, &sides[0].other[sides[0].list(x)]);
-            let score = |y: u32| factors[0].row(x).iter().zip(factors[1].row(y as usize)).map(|(a, b)| a * b).sum::<f32>();
+            let score =
+                |y: u32| factors[0].row(x).iter().zip(factors[1].row(y as usize)).map(|(a, b)| a * b).sum::<f32>();
             let least = hard.iter().map(|&y| score(y)).fold(f32::INFINITY, f32::min);
             let left_out = (0..sides[1].classes() as u32).filter(|y| !own.contains(y)).map(score);
             assert!(left_out.into_iter().all(|s| s <= least + 1e-5));

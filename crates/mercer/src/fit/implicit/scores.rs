@@ -24,8 +24,14 @@ impl Scores {
         Scores { turned, bias: vec![0.0; classes] }
     }
 
-    /// `of(i, scores)` for each row of the row-major `rows`, in order; blocks of rows hold `32 * classes` scores a thread.
-    pub(crate) fn each<T: Send>(&self, rows: &[f32], width: usize, of: impl Fn(usize, &mut [f32]) -> T + Sync) -> Vec<T> {
+    /// `of(i, scores)` for each row of the row-major `rows`, in order; blocks of rows hold `32 * classes` scores a
+    /// thread.
+    pub(crate) fn each<T: Send>(
+        &self,
+        rows: &[f32],
+        width: usize,
+        of: impl Fn(usize, &mut [f32]) -> T + Sync,
+    ) -> Vec<T> {
         let classes = self.bias.len();
         let block = |scores: &mut Vec<f32>, (block, rows): (usize, &[f32])| {
             let n = rows.len() / width;
