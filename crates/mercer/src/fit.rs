@@ -1,8 +1,8 @@
 //! Fitting towers to a relation: closed form first.
 //!
 //! [`spectral`] learns a relation that can be asked, [`observed`] a table of pairs with item features, [`complete`] a
-//! table of ids in which every absent pair has a known value. All give a [`Fit`]. [`implicit`](fn@implicit) learns pairs of ids
-//! that occurred, [`fold_in`](fn@fold_in) adds items to a model.
+//! table of ids in which every absent pair has a known value. All give a [`Fit`]. [`implicit`](fn@implicit) learns
+//! pairs of ids that occurred, [`fold_in`](fn@fold_in) adds items to a model.
 
 mod als;
 mod block;

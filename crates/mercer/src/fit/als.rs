@@ -1,9 +1,9 @@
 //! Observed pairs between ids without features: alternating least squares.
 //!
-//! `value ~ mean + b_x + c_y + <u_x, v_y>`, each side's rows solved in turn by ridge regression on the other side's; the offsets
-//! are coordinates against a constant 1, so the result is an inner product like every other. A form without offsets, whose
-//! coordinates are all free, competes with it on the held-out error, and so do ridges that are the same for every item and
-//! ridges in proportion to its number of pairs (weighted-lambda).
+//! `value ~ mean + b_x + c_y + <u_x, v_y>`, each side's rows solved in turn by ridge regression on the other side's;
+//! the offsets are coordinates against a constant 1, so the result is an inner product like every other. A form without
+//! offsets, whose coordinates are all free, competes with it on the held-out error, and so do ridges that are the same
+//! for every item and ridges in proportion to its number of pairs (weighted-lambda).
 
 use rayon::prelude::*;
 
@@ -69,7 +69,8 @@ impl Factors {
                 let target = pairs.value[p] - fixed.map_or(0.0, |c| g[c]);
                 list.push(free.iter().map(|&c| g[c]), pairs.weight[p], target);
             }
-            // A positive ridge makes the matrix positive definite; a failure can only be overflow, and the row then stays.
+            // A positive ridge makes the matrix positive definite; a failure can only be overflow, and the row then
+            // stays.
             if let Some(solution) = list.solve(free.len(), ridge) {
                 free.iter().zip(solution).for_each(|(&c, value)| row[c] = value);
             }
@@ -82,8 +83,8 @@ impl Factors {
 pub(crate) enum Ridge {
     /// The same for every row.
     Constant(f64),
-    /// This times the summed weight of the row's pairs (Zhou and others 2008): the error's and the ridge's shares of the objective
-    /// then do not depend on how often an item was seen.
+    /// This times the summed weight of the row's pairs (Zhou and others 2008): the error's and the ridge's shares of
+    /// the objective then do not depend on how often an item was seen.
     Weighted(f64),
 }
 
@@ -106,8 +107,8 @@ impl List {
         self.target.push(target);
     }
 
-    /// `f` of `k` coordinates with `(sum w g g^T + ridge) f = sum w target g`: in the space of the coordinates or, for a list
-    /// shorter than they are, of the list: `f = sum a g`, `(<g_i, g_j> + ridge / w_i delta_ij) a = target`.
+    /// `f` of `k` coordinates with `(sum w g g^T + ridge) f = sum w target g`: in the space of the coordinates or, for
+    /// a list shorter than they are, of the list: `f = sum a g`, `(<g_i, g_j> + ridge / w_i delta_ij) a = target`.
     pub(crate) fn solve(&self, k: usize, ridge: Ridge) -> Option<Vec<f64>> {
         let count = self.weight.len();
         if count == 0 || k == 0 {

@@ -18,8 +18,8 @@ pub enum FoldIn {
         /// Whether the ridge is times the summed weight of the item's pairs.
         weighted: bool,
     },
-    /// `sum c (1 - <u, v_y>)^2 + unobserved (sum over all other rows of <u, v_y>^2) + ridge |u|^2` over the positive pairs, with
-    /// confidence `c = alpha * value * weight`; as [`crate::fit::implicit`].
+    /// `sum c (1 - <u, v_y>)^2 + unobserved (sum over all other rows of <u, v_y>^2) + ridge |u|^2` over the positive
+    /// pairs, with confidence `c = alpha * value * weight`; as [`crate::fit::implicit`].
     Implicit {
         /// Ridge.
         ridge: f64,
@@ -47,11 +47,12 @@ impl FoldIn {
 
 /// Rows, row-major `(items, dim)`, of `items` new items from their pairs with the rows of the frozen other side.
 ///
-/// `frozen` is row-major `(rows, dim)`: a model's key embeddings for new queries, its query embeddings for new keys. In `pairs`, `x`
-/// names the new item and `y` the frozen row. Items without pairs have row zero. Exact, in `f64` for explicit values and in `f32`
-/// for implicit feedback.
+/// `frozen` is row-major `(rows, dim)`: a model's key embeddings for new queries, its query embeddings for new keys. In
+/// `pairs`, `x` names the new item and `y` the frozen row. Items without pairs have row zero. Exact, in `f64` for
+/// explicit values and in `f32` for implicit feedback.
 ///
-/// Cost: `rows * dim^2` once for implicit feedback, and for each item the cheaper of `count^2 * dim` and `count * dim^2 + dim^3`.
+/// Cost: `rows * dim^2` once for implicit feedback, and for each item the cheaper of `count^2 * dim` and
+/// `count * dim^2 + dim^3`.
 ///
 /// ```
 /// use mercer::fit::{FoldIn, fold_in};
@@ -64,7 +65,8 @@ impl FoldIn {
 /// ```
 ///
 /// # Errors
-/// If the frozen rows are empty, ragged or not finite, a pair names an item or row that is not there, or a setting is out of range.
+/// If the frozen rows are empty, ragged or not finite, a pair names an item or row that is not there, or a setting is
+/// out of range.
 pub fn fold_in(frozen: &[f32], dim: usize, pairs: &Pairs, items: usize, how: FoldIn) -> Result<Vec<f32>> {
     how.check()?;
     if dim == 0 || frozen.is_empty() || !frozen.len().is_multiple_of(dim) {

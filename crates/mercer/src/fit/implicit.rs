@@ -4,8 +4,9 @@
 //!
 //! `sum over all cells of c_xy (p_xy - <u_x, v_y>)^2 + ridge (sum |u_x|^2 + sum |v_y|^2)`
 //!
-//! with `p = 1` and confidence `c = alpha * strength` on positive cells, `p = 0` and `c = unobserved` on all others. Then, where
-//! held-out pairs gain by it, sweeps that rank each query's positives above its hardest negatives (see `ranking`).
+//! with `p = 1` and confidence `c = alpha * strength` on positive cells, `p = 0` and `c = unobserved` on all others.
+//! Then, where held-out pairs gain by it, sweeps that rank each query's positives above its hardest negatives (see
+//! `ranking`).
 
 mod balance;
 mod judge;
@@ -30,10 +31,13 @@ use crate::fit::observed::Loaded;
 use crate::fit::{Choice, Outcome, Progress, Table};
 use crate::seed::Seed;
 
-/// Dimensions, confidences and ridges that are compared where the data choose; the first dimension finds the confidence.
+/// Dimensions that are compared where the data choose; confidence and ridge are found at the first.
 const DIMENSIONS: [usize; 5] = [16, 8, 32, 64, 128];
-const ALPHAS: [f64; 3] = [1.0, 10.0, 100.0];
-const RIDGES: [f64; 4] = [0.1, 1.0, 10.0, 100.0];
+/// Confidence and ridge from which the climb starts, and the range in which it stays.
+const START: (f64, f64) = (10.0, 1.0);
+const RANGE: std::ops::RangeInclusive<f64> = 1e-3..=1e6;
+/// The climb moves by this factor.
+const FACTOR: f64 = 10.0;
 /// Confidence and ridge where nothing is held out: the pairs themselves are to be reconstructed.
 const RECONSTRUCTION: (f64, f64) = (200.0, 0.1);
 /// Ranking sweeps at the most, where their number is not given.
@@ -65,8 +69,9 @@ pub enum Ranking {
 
 /// Settings of [`implicit`]; [`Implicit::default`] lets held-out pairs choose.
 ///
-/// At equal `dim`, `ridge`, `alpha` and `sweeps` with [`Solver::Gradients`]`(3)`, [`Ranking::Never`] and `unobserved = 1` the
-/// objective and the steps are those of `implicit.als.AlternatingLeastSquares` (factors, regularization, alpha, iterations).
+/// At equal `dim`, `ridge`, `alpha` and `sweeps` with [`Solver::Gradients`]`(3)`, [`Ranking::Never`] and
+/// `unobserved = 1` the objective and the steps are those of `implicit.als.AlternatingLeastSquares` (factors, regularization, alpha,
+/// iterations).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Implicit {
     /// Embedding dimension; `None`: chosen together with the ridge by where held-out pairs stand.
@@ -186,19 +191,23 @@ pub struct ImplicitFit {
     pub choices: Vec<Choice>,
 }
 
-/// Learns pairs of ids that occurred (those with positive value; strength is value times weight, repeated pairs add up).
+/// Learns pairs of ids that occurred (those with positive value; strength is value times weight, repeated pairs add
+/// up).
 ///
-/// Settings that are not given are chosen by where the held-out pairs `table.valid` stand among all keys that are not known
-/// positives of their query. With no held-out pairs the task is to reconstruct the pairs themselves, and `dim` must be given.
+/// Settings that are not given are chosen by where the held-out pairs `table.valid` stand among all keys that are not
+/// known positives of their query. With no held-out pairs the task is to reconstruct the pairs themselves, and `dim`
+/// must be given.
 ///
-/// Cost: a sweep takes `steps * (items * dim^2 + pairs * dim)` operations by gradients; items with equal lists count once. A ranking
-/// sweep takes `queries * 64 * dim`, every third also `queries * keys * dim`. Same bits for any number of threads.
+/// Cost: a sweep takes `steps * (items * dim^2 + pairs * dim)` operations by gradients; items with equal lists count
+/// once. A ranking sweep takes `queries * 64 * dim`, every third also `queries * keys * dim`. Same bits for any number
+/// of threads.
 ///
 /// ```
 /// use mercer::fit::{Implicit, Silent, Table, implicit};
 /// use mercer::{Features, Pairs};
 /// // Two groups of users who choose among two groups of items.
-/// let cells: Vec<(u32, u32)> = (0..8).flat_map(|x| (0..6).map(move |y| (x, y))).filter(|(x, y)| x % 2 == y % 2).collect();
+/// let all = (0..8).flat_map(|x| (0..6).map(move |y| (x, y)));
+/// let cells: Vec<(u32, u32)> = all.filter(|(x, y)| x % 2 == y % 2).collect();
 /// let column = |f: fn(&(u32, u32)) -> u32| cells.iter().map(f).collect::<Vec<u32>>();
 /// let clicks = Pairs::new(column(|c| c.0), column(|c| c.1), vec![1.0; cells.len()], None)?;
 /// let (users, items) = (Features::one_hot(8), Features::one_hot(6));
@@ -277,6 +286,36 @@ struct Squares {
     standing: Standing,
 }
 
+/// The trials so far and the best of them.
+struct Tried {
+    sizes: Vec<ImplicitSize>,
+    best: Option<Squares>,
+}
+
+impl Tried {
+    /// The held-out precision of a trial, which is run unless it was before.
+    fn run(&mut self, run: &Run<'_>, trial: Trial, progress: &dyn Progress) -> Result<f64> {
+        let Trial { dim, alpha, ridge } = trial;
+        if let Some(known) = self.sizes.iter().find(|s| (s.dim, s.alpha, s.ridge) == (dim, alpha, ridge)) {
+            return Ok(known.standing.map);
+        }
+        let own = run.squares(trial)?;
+        let standing = own.standing;
+        self.sizes.push(ImplicitSize { dim, alpha, ridge, standing });
+        if self.best.as_ref().is_none_or(|b| standing.map > b.standing.map) {
+            self.best = Some(own);
+        }
+        // How many trials follow is not known: at least one more.
+        progress.step(self.sizes.len(), self.sizes.len() + 1, 1.0 - standing.map);
+        Ok(standing.map)
+    }
+}
+
+/// Two significant digits: a way up and down by factors of ten comes back to the same number.
+fn rounded(value: f64) -> f64 {
+    format!("{value:.1e}").parse().unwrap_or(value)
+}
+
 struct Run<'a> {
     sides: &'a [Lists; 2],
     keys: usize,
@@ -300,54 +339,64 @@ impl Run<'_> {
         Ok(Squares { trial, factors: [u, v], objective: values, standing })
     }
 
-    /// Confidence and ridge at the first dimension, then dimension and ridge together.
-    fn choose(&self, reconstruct: bool, progress: &dyn Progress) -> Result<(Squares, Vec<ImplicitSize>, Vec<Choice>)> {
-        let or = |given: Option<f64>, own: f64, list: &[f64]| match given {
-            Some(value) => vec![value],
-            None if reconstruct => vec![own],
-            None => list.to_vec(),
-        };
-        let alphas = or(self.options.alpha, RECONSTRUCTION.0, &ALPHAS);
-        let ridges = or(self.options.ridge, RECONSTRUCTION.1, &RIDGES);
-        let most = self.sides[0].class.len().min(self.keys);
-        let dims: Vec<usize> = match self.options.dim {
-            Some(dim) => vec![dim],
-            None => DIMENSIONS.into_iter().enumerate().filter(|(i, d)| *i == 0 || *d <= most).map(|d| d.1).collect(),
-        };
-        let total = ridges.len() * (alphas.len() + dims.len() - 1);
-        let mut best: Option<Squares> = None;
-        let mut sizes = Vec::new();
-        progress.stage("alternating least squares");
-        for (i, &dim) in dims.iter().enumerate() {
-            let confident: Vec<f64> = match &best {
-                Some(best) if i > 0 => vec![best.trial.alpha],
-                _ => alphas.clone(),
-            };
-            for trial in
-                confident.iter().flat_map(|&alpha| ridges.iter().map(move |&ridge| Trial { dim, alpha, ridge }))
-            {
-                let own = self.squares(trial)?;
-                let Trial { dim, alpha, ridge } = trial;
-                sizes.push(ImplicitSize { dim, alpha, ridge, standing: own.standing });
-                if best.as_ref().is_none_or(|b| own.standing.map > b.standing.map) {
-                    best = Some(own);
+    /// Tries `start` and then its neighbours a factor away, as long as one is better; what was tried is not tried again.
+    fn climb(&self, tried: &mut Tried, start: Trial, moves: [bool; 2], progress: &dyn Progress) -> Result<()> {
+        let mut centre = start;
+        let mut value = tried.run(self, start, progress)?;
+        loop {
+            let mut next = (value, centre);
+            for factor in [FACTOR, 1.0 / FACTOR] {
+                let confident = Trial { alpha: rounded(centre.alpha * factor), ..centre };
+                let ridged = Trial { ridge: rounded(centre.ridge * factor), ..centre };
+                for (_, trial) in moves.into_iter().zip([confident, ridged]).filter(|(allowed, _)| *allowed) {
+                    if RANGE.contains(&trial.alpha) && RANGE.contains(&trial.ridge) {
+                        let value = tried.run(self, trial, progress)?;
+                        if value > next.0 {
+                            next = (value, trial);
+                        }
+                    }
                 }
-                progress.step(sizes.len(), total, best.as_ref().map_or(0.0, |b| 1.0 - b.standing.map));
+            }
+            if next.1 == centre {
+                return Ok(());
+            }
+            (value, centre) = next;
+        }
+    }
+
+    /// Confidence and ridge at the first dimension, then each dimension with its ridge, then all again at the best dimension.
+    fn choose(&self, reconstruct: bool, progress: &dyn Progress) -> Result<(Squares, Vec<ImplicitSize>, Vec<Choice>)> {
+        let options = self.options;
+        let (alpha, ridge) = if reconstruct { RECONSTRUCTION } else { START };
+        let (alpha, ridge) = (options.alpha.unwrap_or(alpha), options.ridge.unwrap_or(ridge));
+        let free = [options.alpha.is_none() && !reconstruct, options.ridge.is_none() && !reconstruct];
+        let most = self.sides[0].class.len().min(self.keys);
+        let first = options.dim.unwrap_or(DIMENSIONS[0]);
+        let mut tried = Tried { sizes: Vec::new(), best: None };
+        progress.stage("alternating least squares");
+        self.climb(&mut tried, Trial { dim: first, alpha, ridge }, free, progress)?;
+        if options.dim.is_none() {
+            for &dim in DIMENSIONS[1..].iter().filter(|d| **d <= most) {
+                let start = tried.best.as_ref().map_or(Trial { dim, alpha, ridge }, |b| b.trial);
+                self.climb(&mut tried, Trial { dim, ..start }, [false, free[1]], progress)?;
+            }
+            if let Some(start) = tried.best.as_ref().map(|b| b.trial) {
+                self.climb(&mut tried, start, free, progress)?;
             }
         }
-        let best = best.ok_or_else(|| Error::data("no model was fitted", "check the values"))?;
-        let why = |given: bool, compared: usize| match (given, reconstruct) {
+        let best = tried.best.ok_or_else(|| Error::data("no model was fitted", "check the values"))?;
+        let why = |given: bool| match (given, reconstruct) {
             (true, _) => "as asked".to_owned(),
             (_, true) => "to reconstruct the pairs".to_owned(),
-            _ => format!("held-out pairs stand highest, of {compared}"),
+            _ => format!("held-out pairs stand highest, of {} trials", tried.sizes.len()),
         };
         let Trial { dim, alpha, ridge } = best.trial;
         let choices = vec![
-            Choice::new("dimension", dim, why(self.options.dim.is_some(), dims.len())),
-            Choice::new("alpha", alpha, why(self.options.alpha.is_some(), alphas.len())),
-            Choice::new("ridge", ridge, why(self.options.ridge.is_some(), ridges.len())),
+            Choice::new("dimension", dim, why(options.dim.is_some())),
+            Choice::new("alpha", alpha, why(options.alpha.is_some())),
+            Choice::new("ridge", ridge, why(options.ridge.is_some())),
         ];
-        Ok((best, sizes, choices))
+        Ok((best, tried.sizes, choices))
     }
 
     fn rank(&self, start: &Squares, progress: &dyn Progress) -> Result<Ranked> {

@@ -7,8 +7,8 @@ use crate::fit::implicit::lists::{Lists, NONE};
 use crate::fit::implicit::solve::Factors;
 use crate::linalg::{Matrix, eigen, svd};
 
-/// Half of a Gram matrix: `H` with `G = H H^T` and the pseudo-inverse of `H^T`, both from eigenvectors, so that a rank below the
-/// dimension is no obstacle.
+/// Half of a Gram matrix: `H` with `G = H H^T` and the pseudo-inverse of `H^T`, both from eigenvectors, so that a rank
+/// below the dimension is no obstacle.
 fn halves(gram: &Matrix) -> Option<(Matrix, Matrix)> {
     let (values, vectors) = eigen(gram)?;
     let tiny = values.first().copied().unwrap_or(0.0).max(0.0) * gram.rows() as f64 * f64::EPSILON;

@@ -57,9 +57,9 @@ fn positive_keys(pairs: &Pairs) -> BTreeMap<u32, Vec<u32>> {
 }
 
 impl Judge {
-    /// Judges the pairs of `valid` that are not in `train`; with no such pair, how `train` itself is reconstructed. Queries that
-    /// were never fitted are left out: nothing is known of them. `shared`: both sides are one set of items, and a query is no
-    /// candidate of itself.
+    /// Judges the pairs of `valid` that are not in `train`; with no such pair, how `train` itself is reconstructed.
+    /// Queries that were never fitted are left out: nothing is known of them. `shared`: both sides are one set of
+    /// items, and a query is no candidate of itself.
     pub(crate) fn new(queries: &Lists, keys: usize, train: &Pairs, valid: &Pairs, shared: bool, seed: Seed) -> Judge {
         let (known, held) = (positive_keys(train), positive_keys(valid));
         let none = Vec::new();
@@ -135,7 +135,8 @@ impl Judge {
     }
 }
 
-/// From the increasing ranks of the positives among the negatives: the `i`-th stands at place `rank + i` of the whole list.
+/// From the increasing ranks of the positives among the negatives: the `i`-th stands at place `rank + i` of the whole
+/// list.
 fn average_precision(ranks: &[f64]) -> f64 {
     let precision = |(i, rank): (usize, &f64)| (i + 1) as f64 / (rank + i as f64);
     ranks.iter().enumerate().map(precision).sum::<f64>() / ranks.len() as f64
@@ -195,8 +196,8 @@ mod tests {
         };
         // Classes of queries: {0, 1}, {2}; of keys: {0}, {1, 2}.
         let standing = judge.judge(&sides[1], &factors(&[1.0, -1.0]), &factors(&[3.0, 2.0]));
-        // Query 0: candidates 2 (score 2, ties with positive 1), 3 and 4 (0): rank 1.5. Query 2: positive 3 scores 0, candidates
-        // 0 (-3) and 4 (0, a tie): rank 1.5.
+        // Query 0: candidates 2 (score 2, ties with positive 1), 3 and 4 (0): rank 1.5. Query 2: positive 3 scores 0,
+        // candidates 0 (-3) and 4 (0, a tie): rank 1.5.
         assert_eq!((standing.queries, standing.positives, standing.mean_rank), (2, 2, 1.5));
     }
 }

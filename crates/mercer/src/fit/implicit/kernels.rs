@@ -180,8 +180,8 @@ fn solve_body<const FMA: bool>(a: &mut [f32], stride: usize, n: usize, b: &mut [
     true
 }
 wide!(
-    /// Solves `a x = b` in place by Cholesky, given the upper triangle of the leading `n` rows of the row-major `a`; `b` has at
-    /// least `stride` numbers. `false` if a pivot is not positive; `a` and `b` are then spoilt.
+    /// Solves `a x = b` in place by Cholesky, given the upper triangle of the leading `n` rows of the row-major `a`;
+    /// `b` has at least `stride` numbers. `false` if a pivot is not positive; `a` and `b` are then spoilt.
     fn solve(a: &mut [f32], stride: usize, n: usize, b: &mut [f32]) -> bool = solve_body
 );
 

@@ -1,8 +1,9 @@
 //! Positive cells as lists, equal lists once.
 //!
-//! Items with the same list of related items (with the same strengths) have the same embedding in every minimum that alternating
-//! solves reach, so a class of such items is solved once and counted as often as it has members. Items without pairs have embedding
-//! zero and are left out. Nothing is approximated: sums over items become sums over classes times their sizes.
+//! Items with the same list of related items (with the same strengths) have the same embedding in every minimum that
+//! alternating solves reach, so a class of such items is solved once and counted as often as it has members. Items
+//! without pairs have embedding zero and are left out. Nothing is approximated: sums over items become sums over
+//! classes times their sizes.
 
 use std::collections::HashMap;
 

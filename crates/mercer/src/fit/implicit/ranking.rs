@@ -1,23 +1,25 @@
 //! Ranking by reweighted least squares on hard negatives, from the solution of alternating least squares on.
 //!
-//! Squares spend the dimensions on how near to one a positive's score lies, far more of them than its place in the ranking
-//! needs. Here each query `x` with positives `P` minimises how softly its negatives `N` stand above each of them,
+//! Squares spend the dimensions on how near to one a positive's score lies, far more of them than its place in the
+//! ranking needs. Here each query `x` with positives `P` minimises how softly its negatives `N` stand above each of
+//! them,
 //!
 //! `L_x = 1/|P| sum over p in P of ln(1 + sum over n in N of e^(s_n - s_p))`, `s = <u_x, v_y>`,
 //!
-//! a smooth upper bound of the mean of `ln rank`: cross entropy of each positive among the negatives. It depends on the scores
-//! alone, its slopes `g` are at most one, and a diagonal of `|g|` bounds its curvature in reach of about one unit of score. So
-//! one step of Newton's method for the rows of a side is a least squares problem like before: with all cells of a query or key,
+//! a smooth upper bound of the mean of `ln rank`: cross entropy of each positive among the negatives. It depends on the
+//! scores alone, its slopes `g` are at most one, and a diagonal of `|g|` bounds its curvature in reach of about one
+//! unit of score. So one step of Newton's method for the rows of a side is a least squares problem like before: with
+//! all cells of a query or key,
 //!
 //! `(M + sum |g| v v^T) d = -sum g v - ridge u`, `M = proximal G + ridge I`,
 //!
-//! solved by few steps of conjugate gradients; both sides alternate. Negatives far below every positive have no slope to speak
-//! of, so only the hardest are cells; they are mined again as the scores move. The proximal term ties the scores of all the
-//! other cells to where they are.
+//! solved by few steps of conjugate gradients; both sides alternate. Negatives far below every positive have no slope
+//! to speak of, so only the hardest are cells; they are mined again as the scores move. The proximal term ties the
+//! scores of all the other cells to where they are.
 //!
-//! Measured on the WordNet noun closure (82,115 nodes, reconstruction): mean average precision from .87 to 1.00 at dimension 20
-//! in 20 sweeps. Where pairs are held out it can also do harm, as held-out positives are the hardest negatives of all: the
-//! caller judges every few sweeps and keeps the best.
+//! Measured on the WordNet noun closure (82,115 nodes, reconstruction): mean average precision from .87 to 1.00 at
+//! dimension 20 in 20 sweeps. Where pairs are held out it can also do harm, as held-out positives are the hardest
+//! negatives of all: the caller judges every few sweeps and keeps the best.
 
 use rayon::prelude::*;
 
@@ -114,7 +116,8 @@ fn exponentials_body<const FMA: bool>(scores: &mut [f32], scale: f32, top: f32) 
 }
 wide!(fn exponentials(scores: &mut [f32], scale: f32, top: f32) = exponentials_body);
 
-/// Turns one query's scores, the `positives` first, into slopes of its loss, which is returned. `size`: items of each cell.
+/// Turns one query's scores, the `positives` first, into slopes of its loss, which is returned. `size`: items of each
+/// cell.
 fn slopes(scores: &mut [f32], size: &[f32], positives: usize, scale: f32) -> f64 {
     let top = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     exponentials(scores, scale, top);
@@ -161,7 +164,8 @@ fn losses(sides: &[Lists; 2], cells: &Cells, [u, v]: [&Factors; 2], scale: f32) 
     (loss, parts.into_iter().flat_map(|p| p.1).collect())
 }
 
-/// Moves the rows of one side by a step of Newton's method; `cells(i)` gives row `i`'s cells as other row and place of its slope.
+/// Moves the rows of one side by a step of Newton's method; `cells(i)` gives row `i`'s cells as other row and place of
+/// its slope.
 fn step<I: Iterator<Item = (u32, usize)>>(
     own: &mut Factors,
     [other, common]: [&Factors; 2],

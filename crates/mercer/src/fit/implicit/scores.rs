@@ -24,7 +24,8 @@ impl Scores {
         Scores { turned, bias: vec![0.0; classes] }
     }
 
-    /// `of(i, scores)` for each row of the row-major `rows`, in order; blocks of rows hold `32 * classes` scores a thread.
+    /// `of(i, scores)` for each row of the row-major `rows`, in order; blocks of rows hold `32 * classes` scores a
+    /// thread.
     pub(crate) fn each<T: Send>(
         &self,
         rows: &[f32],

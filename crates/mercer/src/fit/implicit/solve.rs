@@ -1,17 +1,20 @@
 //! The rows of implicit alternating least squares.
 //!
-//! With the other side's rows `v_y` and their Gram matrix `G`, the row `u` of an item with positive cells of confidence `c_y`
-//! minimises `sum over its cells of c_y (1 - <u, v_y>)^2 + w0 (sum over all other cells of <u, v_y>^2) + ridge |u|^2`, that is
-//! (Hu, Koren and Volinsky 2008)
+//! With the other side's rows `v_y` and their Gram matrix `G`, the row `u` of an item with positive cells of confidence
+//! `c_y` minimises `sum over its cells of c_y (1 - <u, v_y>)^2 + w0 (sum over all other cells of <u, v_y>^2) + ridge
+//! |u|^2`, that is (Hu, Koren and Volinsky 2008)
 //!
 //! `(M + sum (c_y - w0) v_y v_y^T) u = sum c_y v_y` with the common part `M = w0 G + ridge I`.
 //!
 //! Two ways give this row exactly, and the cheaper is taken by the list's length alone:
-//! - *short lists*: by the identity of Woodbury in the space of the list, with `t_y = M^-1 v_y` computed once for all items:
-//!   `u = sum a_y t_y`, where `a = W^(1/2) (I + W^(1/2) K W^(1/2))^-1 W^(-1/2) c`, `K = <v_y, t_z>`, `W = diag(c - w0)`;
+//! - *short lists*: by the identity of Woodbury in the space of the list, with `t_y = M^-1 v_y` computed once for all
+//!   items:
+//!   `u = sum a_y t_y`, where `a = W^(1/2) (I + W^(1/2) K W^(1/2))^-1 W^(-1/2) c`, `K = <v_y, t_z>`, `W = diag(c -
+//!   w0)`;
 //! - *long lists*: Cholesky of the sum.
 //!
-//! A few steps of conjugate gradients from the present row lower the objective, too, and are cheaper where lists are long.
+//! A few steps of conjugate gradients from the present row lower the objective, too, and are cheaper where lists are
+//! long.
 
 use rayon::prelude::*;
 
@@ -120,8 +123,8 @@ pub(crate) enum Way {
     Gradients,
 }
 
-/// Gradients where steps are asked for; else the exact way with fewer multiplications, those of inner products counted twice for
-/// their sums across a vector.
+/// Gradients where steps are asked for; else the exact way with fewer multiplications, those of inner products counted
+/// twice for their sums across a vector.
 pub(crate) fn way(count: usize, width: usize, steps: usize) -> Way {
     let (c, w) = (count as f64, width as f64);
     match () {
@@ -183,7 +186,8 @@ impl<'a> Common<'a> {
         });
     }
 
-    /// One row for its list. Weights that are not positive, where a strength falls below the others' confidence, exclude Woodbury.
+    /// One row for its list. Weights that are not positive, where a strength falls below the others' confidence,
+    /// exclude Woodbury.
     pub(crate) fn solve(&self, row: &mut [f32], list: &[u32], strength: &[f32], way: Way, room: &mut Room) {
         let width = row.len();
         let of = |rows: &[f32], room: &mut Vec<f32>| {
@@ -249,7 +253,8 @@ impl<'a> Common<'a> {
         room.vectors[0] = right;
     }
 
-    /// Adds to `row` what conjugate gradients from zero find of `(M + sum w v v^T)^-1 residual`; the residual is spoilt.
+    /// Adds to `row` what conjugate gradients from zero find of `(M + sum w v v^T)^-1 residual`; the residual is
+    /// spoilt.
     pub(crate) fn descend(&self, row: &mut [f32], residual: &mut [f32], room: &mut Room) {
         let [_, direction, image] = &mut room.vectors;
         let image = cleared(image, row.len());
