@@ -39,8 +39,8 @@ pub(crate) mod adam;
 mod balance;
 mod checkpoint;
 mod data;
-pub(crate) mod loss;
 mod held_out;
+pub(crate) mod loss;
 mod mine;
 mod monitor;
 #[allow(dead_code)]
@@ -49,6 +49,7 @@ mod sampler;
 mod schedule;
 #[allow(dead_code)]
 pub(crate) mod softmax;
+mod standard;
 mod start;
 mod state;
 mod trainer;

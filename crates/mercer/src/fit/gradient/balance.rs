@@ -136,7 +136,9 @@ mod tests {
 
     /// Largest difference of the values on 70 times 80 items, relative to the largest product of norms.
     fn difference(a: &DualEncoder, b: &DualEncoder, x: &Features, y: &Features) -> f64 {
-        let norm = |rows: Vec<f32>| rows.chunks_exact(a.dim()).map(|r| r.iter().map(|v| v * v).sum::<f32>()).fold(0.0, f32::max);
+        let norm = |rows: Vec<f32>| {
+            rows.chunks_exact(a.dim()).map(|r| r.iter().map(|v| v * v).sum::<f32>()).fold(0.0, f32::max)
+        };
         let size = norm(a.embed_queries(&x.rows()).unwrap()) * norm(a.embed_keys(&y.rows()).unwrap());
         let (left, right) = (a.block(0, &x.rows(), &y.rows()).unwrap(), b.block(0, &x.rows(), &y.rows()).unwrap());
         left.iter().zip(&right).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / f64::from(size.sqrt())
@@ -172,7 +174,8 @@ mod tests {
         }
         // The learned scale only multiplies.
         let twice = scaled(model, 2.5).unwrap();
-        let ratio = twice.block(0, &x.rows(), &y.rows()).unwrap()[17] / model.block(0, &x.rows(), &y.rows()).unwrap()[17];
+        let ratio =
+            twice.block(0, &x.rows(), &y.rows()).unwrap()[17] / model.block(0, &x.rows(), &y.rows()).unwrap()[17];
         assert!((ratio - 2.5).abs() < 1e-4, "{ratio}");
     }
 

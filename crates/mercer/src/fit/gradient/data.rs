@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::error::{Error, Result};
-use crate::fit::gradient::loss::Loss;
+use crate::fit::gradient::loss::{Loss, Sampling};
 use crate::relation::{Comparisons, PairSource, Pairs, all_pairs};
 use crate::rows::{Features, ItemSource, all_items};
 
@@ -171,6 +171,12 @@ impl<'a> Problem<'a> {
             let expected = format!("at most {} keys; take the sampled softmax", Loss::MOST_KEYS);
             return Err(Error::parameter("keys of the full softmax", expected, m));
         }
+        if let Loss::SampledSoftmax(Sampling { in_batch: false, extra: 0, hard: None, .. }) = loss
+            && self.negatives.is_none()
+        {
+            let expected = "negatives in the batch, extra ones, hard ones or one's own: without any nothing is learned";
+            return Err(Error::parameter("negatives", expected, "none"));
+        }
         let (train, kept) = examples(self.train, loss, n, m, "training")?;
         let (valid, _) = examples(self.valid, loss, n, m, "held-out")?;
         let further = self.known.map(Pairs::chunk);
@@ -182,7 +188,11 @@ impl<'a> Problem<'a> {
         let known = Known::new(n, listed.chain(further));
         let negatives = self.negatives.map(|own| own_negatives(own, &kept, self.train, m)).transpose()?;
         if negatives.is_some() && !matches!(loss, Loss::SampledSoftmax(_)) {
-            return Err(Error::parameter("own negatives", "the sampled softmax, which alone compares with them", "another loss"));
+            return Err(Error::parameter(
+                "own negatives",
+                "the sampled softmax, which alone compares with them",
+                "another loss",
+            ));
         }
         Ok(Loaded { queries, keys, train, valid, known, negatives })
     }
@@ -206,7 +216,13 @@ fn own_negatives(own: &[Vec<u32>], kept: &[usize], train: Examples<'_>, keys: us
 }
 
 /// The examples in the form that `loss` reads, and which of the rows were kept.
-fn examples(given: Examples<'_>, loss: &Loss, queries: usize, keys: usize, name: &str) -> Result<(ExampleSet, Vec<usize>)> {
+fn examples(
+    given: Examples<'_>,
+    loss: &Loss,
+    queries: usize,
+    keys: usize,
+    name: &str,
+) -> Result<(ExampleSet, Vec<usize>)> {
     let (set, kept) = match (given, loss) {
         (Examples::Comparisons(comparisons), Loss::BradleyTerry) => {
             comparisons.check_items(queries, keys)?;

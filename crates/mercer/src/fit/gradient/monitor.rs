@@ -125,8 +125,7 @@ pub(crate) fn effective_rank(embeddings: &[f32], dim: usize) -> f64 {
     let n = (embeddings.len() / dim).max(1) as f64;
     let rows = Matrix::from_columns(embeddings.iter().map(|&v| f64::from(v)).collect(), dim, embeddings.len() / dim);
     let moments = rows.times_transpose(&rows);
-    let mean: Vec<f64> =
-        (0..dim).map(|i| (0..rows.columns()).map(|r| rows[(i, r)]).sum::<f64>() / n).collect();
+    let mean: Vec<f64> = (0..dim).map(|i| (0..rows.columns()).map(|r| rows[(i, r)]).sum::<f64>() / n).collect();
     let centred = Matrix::from_fn(dim, dim, |i, j| moments[(i, j)] - n * mean[i] * mean[j]);
     let trace = |m: &Matrix| (0..dim).map(|i| m[(i, i)]).sum::<f64>();
     let (spread, all) = (trace(&centred), trace(&moments));

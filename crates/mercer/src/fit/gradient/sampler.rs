@@ -213,8 +213,7 @@ impl<'a> Sampler<'a> {
             self.order = self.seed.stream(&format!("batch order {pass}")).choose(n, n);
             self.pass = pass;
         }
-        let mut chosen =
-            self.order[part * n / self.steps_per_pass..(part + 1) * n / self.steps_per_pass].to_vec();
+        let mut chosen = self.order[part * n / self.steps_per_pass..(part + 1) * n / self.steps_per_pass].to_vec();
         chosen.sort_unstable();
         chosen
     }

@@ -63,12 +63,14 @@ fn given(encoder: &DualEncoder, data: &Loaded<'_>) -> Result<()> {
     if encoder.components() != 1 {
         return Err(Error::parameter("components of the model to start from", "1", encoder.components()));
     }
-    for (name, tower, items) in
-        [("query", encoder.query(), &*data.queries), ("key", encoder.key(), data.key_items())]
-    {
+    for (name, tower, items) in [("query", encoder.query(), &*data.queries), ("key", encoder.key(), data.key_items())] {
         if tower.inputs() != items.dim() {
             let got = format!("{} feature columns", items.dim());
-            return Err(Error::shape(format!("{name} items"), format!("{} columns, which the model reads", tower.inputs()), got));
+            return Err(Error::shape(
+                format!("{name} items"),
+                format!("{} columns, which the model reads", tower.inputs()),
+                got,
+            ));
         }
     }
     Ok(())

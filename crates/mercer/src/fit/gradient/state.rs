@@ -155,7 +155,8 @@ impl State {
         let settings = Settings { decay: weight_decay as f32, ..Settings::default() };
         let encoder = &started.encoder;
         let side = |tower| Side::new(Net::of(tower), settings);
-        let (query, key) = (side(encoder.query())?, if encoder.is_shared() { None } else { Some(side(encoder.key())?) });
+        let (query, key) =
+            (side(encoder.query())?, if encoder.is_shared() { None } else { Some(side(encoder.key())?) });
         Ok(State {
             passes: [Pass::new(&query.net), Pass::new(key.as_ref().map_or(&query.net, |side| &side.net))],
             query,
@@ -215,7 +216,7 @@ impl State {
         let key_net = self.key.as_ref().map_or(net, |side| &side.net);
         let [pass, key_pass] = &mut self.passes;
         let done = both(|| pass.forward(net, &queries), || key_pass.forward(key_net, &keys));
-        (done.0?, done.1?);
+        done.0.and(done.1)?;
         let mut folded = Vec::new();
         let embedded = match &self.form {
             Form::Signs(signs) => {
@@ -232,11 +233,9 @@ impl State {
             multiply_rows_by(&mut self.slopes.queries, signs);
         }
         let slopes = &self.slopes;
-        let done = both(
-            || pass.backward(net, &queries, &slopes.queries),
-            || key_pass.backward(key_net, &keys, &slopes.keys),
-        );
-        (done.0?, done.1?);
+        let done =
+            both(|| pass.backward(net, &queries, &slopes.queries), || key_pass.backward(key_net, &keys, &slopes.keys));
+        done.0.and(done.1)?;
         if self.key.is_none() {
             pass.gradient.add(&key_pass.gradient);
         }
@@ -244,7 +243,17 @@ impl State {
     }
 
     /// One step: the loss of `batch`, its gradient, and, if both are finite and the loss is at most `most`, Adam's move.
-    pub(crate) fn step(&mut self, batch: &Batch, loss: &Loss, data: &Loaded<'_>, rates: Rates, most: f64) -> Result<Step> {
+    pub(crate) fn step(
+        &mut self,
+        batch: &Batch,
+        loss: &Loss,
+        data: &Loaded<'_>,
+        rates: Rates,
+        most: f64,
+    ) -> Result<Step> {
+        if !self.scale().is_normal() {
+            return Ok(Step { loss: f64::NAN, norm: f64::NAN });
+        }
         let (value, log_scale) = self.gradient(batch, loss, data)?;
         let slope = if rates.scale > 0.0 { log_scale } else { 0.0 };
         let [pass, key_pass] = &self.passes;
@@ -351,7 +360,8 @@ impl State {
             _ => None,
         };
         let history = arrays.doubles("history")?;
-        self.history = history.chunks(EpochRecord::NUMBERS).map(|n| EpochRecord::from_numbers(n, name)).collect::<Option<_>>()?;
+        self.history =
+            history.chunks(EpochRecord::NUMBERS).map(|n| EpochRecord::from_numbers(n, name)).collect::<Option<_>>()?;
         Some(())
     }
 

@@ -185,7 +185,8 @@ impl Candidates<'_> {
     /// Queries of the positives in `rows` and their products with all keys.
     fn scores(&self, at: Embeddings<'_>, keys: &Keys, rows: Range<usize>) -> (Vec<f32>, Vec<f32>) {
         let dim = at.dim;
-        let queries: Vec<f32> = self.query[rows.clone()].iter().flat_map(|&q| row(at.queries, dim, q)).copied().collect();
+        let queries: Vec<f32> =
+            self.query[rows.clone()].iter().flat_map(|&q| row(at.queries, dim, q)).copied().collect();
         let mut scores = vec![0.0; rows.len() * self.offset.len()];
         multiply(&queries, &keys.transposed, Start::Zero, End::Keep, &mut scores);
         (queries, scores)

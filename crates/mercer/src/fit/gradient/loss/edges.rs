@@ -70,8 +70,7 @@ const LANES: usize = 16;
 fn products_block_body<const FMA: bool>(q: &[f32], k: &[f32], dim: usize, x: &[u32], y: &[u32], out: &mut [f32]) {
     for (p, out) in out.iter_mut().enumerate() {
         let (x, y) = (x[p] as usize * dim, y[p] as usize * dim);
-        let ((a, rest_a), (b, rest_b)) =
-            (q[x..x + dim].as_chunks::<LANES>(), k[y..y + dim].as_chunks::<LANES>());
+        let ((a, rest_a), (b, rest_b)) = (q[x..x + dim].as_chunks::<LANES>(), k[y..y + dim].as_chunks::<LANES>());
         let mut sums = [0.0_f32; LANES];
         for (a, b) in a.iter().zip(b) {
             for i in 0..LANES {
