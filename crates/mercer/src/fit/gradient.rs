@@ -49,6 +49,7 @@ mod sampler;
 mod schedule;
 #[allow(dead_code)]
 pub(crate) mod softmax;
+mod standard;
 mod start;
 mod state;
 mod trainer;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::error::{Error, Result};
-use crate::fit::gradient::loss::Loss;
+use crate::fit::gradient::loss::{Loss, Sampling};
 use crate::relation::{Comparisons, PairSource, Pairs, all_pairs};
 use crate::rows::{Features, ItemSource, all_items};
 
@@ -170,6 +170,12 @@ impl<'a> Problem<'a> {
         if *loss == Loss::FullSoftmax && m > Loss::MOST_KEYS {
             let expected = format!("at most {} keys; take the sampled softmax", Loss::MOST_KEYS);
             return Err(Error::parameter("keys of the full softmax", expected, m));
+        }
+        if let Loss::SampledSoftmax(Sampling { in_batch: false, extra: 0, hard: None, .. }) = loss
+            && self.negatives.is_none()
+        {
+            let expected = "negatives in the batch, extra ones, hard ones or one's own: without any nothing is learned";
+            return Err(Error::parameter("negatives", expected, "none"));
         }
         let (train, kept) = examples(self.train, loss, n, m, "training")?;
         let (valid, _) = examples(self.valid, loss, n, m, "held-out")?;

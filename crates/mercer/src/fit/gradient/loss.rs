@@ -67,7 +67,8 @@ pub struct Sampling {
     pub correction: bool,
     /// Whether sampled keys that are known positives of the query are left out.
     pub mask: bool,
-    /// Mined hard negatives; they enter without a correction.
+    /// Mined hard negatives. As the sum over the other keys leaves them out, they change no expectation: they take away the
+    /// noise of the largest terms. So do a user's own negatives ([`crate::fit::gradient::Problem::negatives`]).
     pub hard: Option<Hard>,
 }
 
@@ -137,10 +138,6 @@ impl Sampling {
         const MOST: usize = 1 << 20;
         if self.extra > MOST {
             return Err(Error::parameter("extra negatives", format!("at most {MOST}"), self.extra));
-        }
-        if !self.in_batch && self.extra == 0 && self.hard.is_none() {
-            let expected = "negatives in the batch, extra ones, or hard ones: without any nothing is learned";
-            return Err(Error::parameter("negatives", expected, "none"));
         }
         match self.law {
             NegativeLaw::Popularity { power } if !(0.0..=2.0).contains(&power) => {

@@ -216,7 +216,7 @@ impl State {
         let key_net = self.key.as_ref().map_or(net, |side| &side.net);
         let [pass, key_pass] = &mut self.passes;
         let done = both(|| pass.forward(net, &queries), || key_pass.forward(key_net, &keys));
-        (done.0?, done.1?);
+        done.0.and(done.1)?;
         let mut folded = Vec::new();
         let embedded = match &self.form {
             Form::Signs(signs) => {
@@ -235,7 +235,7 @@ impl State {
         let slopes = &self.slopes;
         let done =
             both(|| pass.backward(net, &queries, &slopes.queries), || key_pass.backward(key_net, &keys, &slopes.keys));
-        (done.0?, done.1?);
+        done.0.and(done.1)?;
         if self.key.is_none() {
             pass.gradient.add(&key_pass.gradient);
         }
@@ -251,6 +251,9 @@ impl State {
         rates: Rates,
         most: f64,
     ) -> Result<Step> {
+        if !self.scale().is_normal() {
+            return Ok(Step { loss: f64::NAN, norm: f64::NAN });
+        }
         let (value, log_scale) = self.gradient(batch, loss, data)?;
         let slope = if rates.scale > 0.0 { log_scale } else { 0.0 };
         let [pass, key_pass] = &self.passes;

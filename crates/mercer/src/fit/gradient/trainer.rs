@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use crate::encoder::{DualEncoder, Link};
+use crate::encoder::{Class, DualEncoder, Link};
 use crate::error::{Error, Result};
 use crate::fit::gradient::balance::{balanced, scaled};
 use crate::fit::gradient::checkpoint::{Arrays, Fingerprint};
@@ -15,6 +15,7 @@ use crate::fit::gradient::mine::mine;
 use crate::fit::gradient::monitor::EpochRecord;
 use crate::fit::gradient::sampler::Sampler;
 use crate::fit::gradient::schedule::Schedule;
+use crate::fit::gradient::standard::Standards;
 use crate::fit::gradient::start::{Start, Started};
 use crate::fit::gradient::state::{Patience, Rates, State, Sums};
 use crate::fit::gradient::{Options, Session, Trained};
@@ -41,6 +42,8 @@ const HOPELESS: usize = 2;
 const RATE: f64 = 1e-3;
 const TABLE_RATE: f64 = 1e-2;
 const SCALE_RATE: f64 = 5.0;
+/// The largest learning rate of the scale's logarithm: a factor of 1.05 a step.
+const MOST_SCALE_RATE: f64 = 0.05;
 /// Share of a time budget that is spent on timing steps.
 const TIMING: f64 = 0.05;
 /// Items of each side on which coordinates are ordered.
@@ -60,9 +63,20 @@ pub fn train(problem: &Problem<'_>, start: &Start, options: &Options, session: &
     if let Some((_, 0)) = session.checkpoint {
         return Err(Error::parameter("steps between checkpoints", "at least 1", 0));
     }
-    let data = problem.load(&options.loss)?;
+    let mut data = problem.load(&options.loss)?;
+    // A given model reads the items as they are.
+    let standards = match start {
+        Start::Random(shape) => Standards::apply(&mut data, shape.class != Class::Asymmetric)?,
+        Start::Model(_) => Standards::default(),
+    };
     let started = start.begin(&data, &options.loss, options.seed)?;
-    Trainer::new(&data, &started, options)?.run(session)
+    let mut trained = Trainer::new(&data, &started, options)?.run(session)?;
+    if standards.any() {
+        trained.encoder = standards.undone(&trained.encoder, data.keys.is_none())?;
+        let reason = "far from unit scale; folded into the first layers";
+        trained.choices.push(Choice::new("scale of the features", "standardised", reason));
+    }
+    Ok(trained)
 }
 
 /// A training with everything that its data and options determine.
@@ -389,7 +403,11 @@ fn rates(started: &Started, data: &Loaded<'_>, options: &Options, choices: &mut 
         let value = if query == key { format!("{query}") } else { format!("{query} and {key}") };
         choices.push(Choice::new("learning rate", value, "Adam's usual one; ten times that for an id table"));
     }
-    let scale = if options.learn_scale { SCALE_RATE * options.learning_rate.unwrap_or(RATE) } else { 0.0 };
+    let scale = if options.learn_scale {
+        (SCALE_RATE * options.learning_rate.unwrap_or(RATE)).min(MOST_SCALE_RATE)
+    } else {
+        0.0
+    };
     Rates { query, key, scale, clip: options.clip }
 }
 
