@@ -6,3 +6,5 @@ pub(crate) mod adam;
 pub(crate) mod net;
 #[allow(dead_code)]
 pub(crate) mod softmax;
+#[doc(hidden)]
+pub mod workload;

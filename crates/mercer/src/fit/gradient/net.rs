@@ -9,7 +9,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::gemm::{End, Panels, Start, multiply, multiply_transposed};
+use crate::gemm::{End, Out, PANEL, Panels, Start, multiply, multiply_transposed};
 use crate::rows::Rows;
 use crate::tower::{Activation, Layer, RowScaling, Tower};
 use crate::wide::{add_scaled32, wide};
@@ -40,10 +40,6 @@ impl Part {
         end..end + self.outputs
     }
 
-    /// Whether the slope needs the values before the activation: ReLU's and the identity's are known without.
-    fn keeps_slopes(&self) -> bool {
-        !matches!(self.activation, Activation::Identity | Activation::Relu)
-    }
 }
 
 /// A tower in training: the layers of a [`Tower`], all its parameters in one `f32` vector.
@@ -184,8 +180,9 @@ impl Gradient {
 
 /// Everything that passes over one batch need, allocated once for the largest.
 pub(crate) struct Tape {
-    /// Rows of the last forward pass.
+    /// Rows of the last forward pass, and of the largest one.
     rows: usize,
+    batch: usize,
     /// Each layer's weights, and their transposes (none for the first, whose inputs need no gradient).
     weights: Vec<Panels>,
     transposed: Vec<Panels>,
@@ -194,17 +191,30 @@ pub(crate) struct Tape {
 }
 
 /// What a block of rows leaves on the tape.
+#[derive(Clone, Default)]
 struct Block {
-    /// Factor of each row, and the scaled dense rows; empty without row scaling.
+    /// Factor of each row; empty without row scaling.
     factors: Vec<f64>,
-    scaled: Vec<f32>,
-    /// Outputs of each layer but the last, whose are the tape's.
-    values: Vec<Vec<f32>>,
+    /// The rows as the net takes them, unless they are sparse.
+    input: Panels,
+    /// Outputs of each layer but the last, whose are the tape's unless they need slopes.
+    values: Vec<Panels>,
     /// Slopes of those activations that need them; else empty.
-    slopes: Vec<Vec<f32>>,
+    slopes: Vec<Panels>,
     /// d loss / d (x W + b) of each layer, and its sums over the rows.
-    deltas: Vec<Vec<f32>>,
+    deltas: Vec<Panels>,
     sums: Vec<Vec<f32>>,
+}
+
+impl Net {
+    /// Whether layer `i` leaves slopes on the tape: the identity's are 1, and ReLU's are known from what the next layer reads.
+    fn keeps_slopes(&self, i: usize) -> bool {
+        match self.parts[i].activation {
+            Activation::Identity => false,
+            Activation::Relu => i + 1 == self.parts.len(),
+            _ => true,
+        }
+    }
 }
 
 impl Tape {
@@ -212,21 +222,27 @@ impl Tape {
     pub(crate) fn new(net: &Net, batch: usize) -> Self {
         let block = |first: usize| {
             let rows = BLOCK.min(batch - first);
-            let buffers = |chosen: &dyn Fn(usize, &Part) -> bool| -> Vec<Vec<f32>> {
-                let length = |(i, part): (usize, &Part)| if chosen(i, part) { rows * part.outputs } else { 0 };
-                net.parts.iter().enumerate().map(|at| vec![0.0; length(at)]).collect()
+            let shaped = |columns: usize| {
+                let mut panels = Panels::default();
+                panels.reshape(rows, columns);
+                panels
+            };
+            let outputs = |chosen: &dyn Fn(usize) -> bool| -> Vec<Panels> {
+                let width = |(i, part): (usize, &Part)| if chosen(i) { part.outputs } else { 0 };
+                net.parts.iter().enumerate().map(|at| shaped(width(at))).collect()
             };
             Block {
                 factors: Vec::new(),
-                scaled: Vec::new(),
-                values: buffers(&|i, _| i + 1 < net.parts.len()),
-                slopes: buffers(&|_, part| part.keeps_slopes()),
-                deltas: buffers(&|_, _| true),
-                sums: net.parts.iter().map(|part| vec![0.0; part.outputs]).collect(),
+                input: Panels::default(),
+                values: outputs(&|i| i + 1 < net.parts.len() || net.keeps_slopes(i)),
+                slopes: outputs(&|i| net.keeps_slopes(i)),
+                deltas: outputs(&|_| true),
+                sums: net.parts.iter().map(|part| vec![0.0; part.outputs.next_multiple_of(PANEL)]).collect(),
             }
         };
         Tape {
             rows: 0,
+            batch,
             weights: vec![Panels::default(); net.parts.len()],
             transposed: vec![Panels::default(); net.parts.len()],
             blocks: (0..batch).step_by(BLOCK).map(block).collect(),
@@ -241,12 +257,7 @@ impl Tape {
 
     /// Outputs of the last forward pass, row-major `(rows, outputs)`.
     pub(crate) fn outputs(&self) -> &[f32] {
-        &self.outputs[..self.rows * (self.outputs.len() / self.capacity().max(1))]
-    }
-
-    fn capacity(&self) -> usize {
-        let last = self.blocks.last().map_or(0, |b| b.deltas[0].len() / b.sums[0].len());
-        self.blocks.len().saturating_sub(1) * BLOCK + last
+        &self.outputs[..self.outputs.len() / self.batch.max(1) * self.rows]
     }
 }
 
@@ -260,13 +271,13 @@ pub(crate) fn forward(net: &Net, rows: &Rows<'_>, tape: &mut Tape) -> Result<()>
     if rows.dim() != net.inputs() {
         return Err(Error::shape("tower input", format!("{} feature columns", net.inputs()), rows.dim()));
     }
-    if rows.len() > tape.capacity() {
-        return Err(Error::shape("batch", format!("at most {} rows", tape.capacity()), rows.len()));
+    if rows.len() > tape.batch {
+        return Err(Error::shape("batch", format!("at most {} rows", tape.batch), rows.len()));
     }
     tape.rows = rows.len();
     let sparse = matches!(rows, Rows::Sparse { .. });
     let packs = tape.weights.par_iter_mut().zip(&net.parts).skip(usize::from(sparse));
-    packs.for_each(|(panels, part)| panels.pack(&net.parameters[part.weights()], part.inputs, part.outputs));
+    packs.for_each(|(panels, part)| panels.pack(&net.parameters[part.weights()], part.outputs));
     let (weights, count) = (&tape.weights, rows.len().div_ceil(BLOCK));
     let outputs = tape.outputs[..rows.len() * net.outputs()].par_chunks_mut(BLOCK * net.outputs());
     tape.blocks[..count].par_iter_mut().zip(outputs).enumerate().for_each(|(i, (block, outputs))| {
@@ -278,38 +289,35 @@ pub(crate) fn forward(net: &Net, rows: &Rows<'_>, tape: &mut Tape) -> Result<()>
 
 impl Block {
     fn forward(&mut self, net: &Net, weights: &[Panels], rows: Rows<'_>, outputs: &mut [f32]) {
-        self.scale_rows(net.scaling, &rows);
+        self.take(net.scaling, &rows);
         let last = net.parts.len() - 1;
         for (i, part) in net.parts.iter().enumerate() {
             let (before, own) = self.values.split_at_mut(i);
-            let length = rows.len() * part.outputs;
-            let value = if i == last { &mut *outputs } else { &mut own[0][..length] };
-            let slope = if part.keeps_slopes() { Some(&mut self.slopes[i][..length]) } else { None };
+            let (value, slope) = (&mut own[0], &mut self.slopes[i]);
+            let (keeps, bias) = (net.keeps_slopes(i), &net.parameters[part.bias()]);
+            let relu = part.activation == Activation::Relu && !keeps;
             // The product goes where the activation starts from.
-            let target = match &slope {
-                Some(_) => &mut self.slopes[i][..length],
-                None => &mut *value,
-            };
-            let end = if part.activation == Activation::Relu { End::Relu } else { End::Keep };
-            let bias = &net.parameters[part.bias()];
-            match (i, rows) {
-                (0, Rows::Sparse { .. }) => {
-                    gather(&rows, &self.factors, &net.parameters[part.weights()], bias, target);
-                    if part.activation == Activation::Relu {
-                        part.activation.apply32(target);
-                    }
+            let mut target = if keeps { &mut *slope } else { &mut *value };
+            if let (0, Rows::Sparse { .. }) = (i, rows) {
+                gather(&rows, &self.factors, &net.parameters[part.weights()], bias, target);
+                if relu {
+                    part.activation.apply32(target.data_mut());
                 }
-                (0, Rows::Dense { data, .. }) => {
-                    let data = if self.scaled.is_empty() { data } else { &self.scaled[..data.len()] };
-                    multiply(data, &weights[0], Start::Bias(bias), end, target);
+                if i == last && !keeps {
+                    target.unpack_with(outputs, |v| v);
                 }
-                _ => {
-                    let input = &before[i - 1][..rows.len() * part.inputs];
-                    multiply(input, &weights[i], Start::Bias(bias), end, target);
-                }
+            } else {
+                let input = if i == 0 { &self.input } else { &before[i - 1] };
+                let end = if relu { End::Relu } else { End::Keep };
+                let out = if i == last && !keeps { Out::Rows(&mut *outputs) } else { Out::Panels(&mut target) };
+                multiply(input, &weights[i], Start::Bias(bias), end, out);
             }
-            if part.keeps_slopes() {
-                part.activation.value_and_slope32(&mut self.slopes[i][..length], value);
+            if keeps {
+                value.reshape(rows.len(), part.outputs);
+                part.activation.value_and_slope32(slope.data_mut(), value.data_mut());
+                if i == last {
+                    value.unpack_with(outputs, |v| v);
+                }
             }
         }
         if net.scale != 1.0 {
@@ -317,62 +325,64 @@ impl Block {
         }
     }
 
-    /// Notes each row's factor and, of dense rows, the product with it.
-    fn scale_rows(&mut self, scaling: RowScaling, rows: &Rows<'_>) {
+    /// Notes each row's factor and takes dense rows with it.
+    fn take(&mut self, scaling: RowScaling, rows: &Rows<'_>) {
         self.factors.clear();
-        self.scaled.clear();
-        if scaling == RowScaling::None {
-            return;
+        if scaling != RowScaling::None {
+            self.factors.extend((0..rows.len()).map(|row| scaling.factor(rows.squared_norm(row))));
         }
-        self.factors.extend((0..rows.len()).map(|row| scaling.factor(rows.squared_norm(row))));
-        if let Rows::Dense { data, dim } = *rows {
-            for (row, factor) in data.chunks_exact(dim).zip(&self.factors) {
-                self.scaled.extend(row.iter().map(|&v| (f64::from(v) * factor) as f32));
+        match *rows {
+            Rows::Sparse { .. } => {}
+            Rows::Dense { data, dim } if self.factors.is_empty() => self.input.pack(data, dim),
+            Rows::Dense { data, dim } => {
+                self.input.pack_with(data, dim, |row, v| (f64::from(v) * self.factors[row]) as f32);
             }
         }
     }
 
     /// `deltas` of all layers, last to first, from `d_outputs`, and their sums over the rows.
-    fn backward(&mut self, net: &Net, transposed: &[Panels], outputs: &[f32], d_outputs: &[f32]) {
-        let rows = d_outputs.len() / net.outputs();
+    fn backward(&mut self, net: &Net, transposed: &[Panels], d_outputs: &[f32]) {
         let last = net.parts.len() - 1;
-        let delta = &mut self.deltas[last][..d_outputs.len()];
-        delta.copy_from_slice(d_outputs);
-        if net.scale != 1.0 {
-            delta.iter_mut().for_each(|v| *v *= net.scale);
+        let delta = &mut self.deltas[last];
+        if net.scale == 1.0 {
+            delta.pack(d_outputs, net.outputs());
+        } else {
+            delta.pack_with(d_outputs, net.outputs(), |_, v| net.scale * v);
         }
-        match net.parts[last].activation {
-            Activation::Identity => {}
-            Activation::Relu => delta.iter_mut().zip(outputs).for_each(|(d, &v)| *d = if v > 0.0 { *d } else { 0.0 }),
-            _ => delta.iter_mut().zip(&self.slopes[last]).for_each(|(d, slope)| *d *= slope),
+        if net.keeps_slopes(last) {
+            delta.data_mut().iter_mut().zip(self.slopes[last].data()).for_each(|(d, slope)| *d *= slope);
         }
         for i in (1..=last).rev() {
-            let (part, below) = (&net.parts[i], &net.parts[i - 1]);
-            let length = rows * part.inputs;
             let (before, own) = self.deltas.split_at_mut(i);
-            let end = match below.activation {
+            let end = match net.parts[i - 1].activation {
                 Activation::Identity => End::Keep,
-                Activation::Relu => End::Where(&self.values[i - 1][..length]),
-                _ => End::Times(&self.slopes[i - 1][..length]),
+                Activation::Relu => End::Where(&self.values[i - 1]),
+                _ => End::Times(&self.slopes[i - 1]),
             };
-            let target = &mut before[i - 1][..length];
-            multiply(&own[0][..rows * part.outputs], &transposed[i], Start::Zero, end, target);
+            multiply(&own[0], &transposed[i], Start::Zero, end, Out::Panels(&mut before[i - 1]));
         }
-        for ((sums, delta), part) in self.sums.iter_mut().zip(&self.deltas).zip(&net.parts) {
-            column_sums(&delta[..rows * part.outputs], sums);
+        for (sums, delta) in self.sums.iter_mut().zip(&self.deltas) {
+            for first in (0..delta.columns()).step_by(PANEL) {
+                column_sums(delta.panel(first), &mut sums[first..first + delta.stride(first)]);
+            }
         }
     }
 }
 
 /// `factor x W + b` of sparse rows.
-fn gather(rows: &Rows<'_>, factors: &[f64], weights: &[f32], bias: &[f32], out: &mut [f32]) {
+fn gather(rows: &Rows<'_>, factors: &[f64], weights: &[f32], bias: &[f32], out: &mut Panels) {
     let width = bias.len();
-    for (row, out) in out.chunks_exact_mut(width).enumerate() {
-        out.copy_from_slice(bias);
-        let factor = factors.get(row).copied().unwrap_or(1.0);
-        rows.for_each(row, |column, value| {
-            add_scaled32(out, (f64::from(value) * factor) as f32, &weights[column * width..(column + 1) * width]);
-        });
+    out.reshape(rows.len(), width);
+    for first in (0..width).step_by(PANEL) {
+        let (stride, own) = (out.stride(first), PANEL.min(width - first));
+        for (row, out) in out.panel_mut(first).chunks_exact_mut(stride).enumerate() {
+            out[..own].copy_from_slice(&bias[first..first + own]);
+            let factor = factors.get(row).copied().unwrap_or(1.0);
+            rows.for_each(row, |column, value| {
+                let weights = &weights[column * width + first..][..own];
+                add_scaled32(&mut out[..own], (f64::from(value) * factor) as f32, weights);
+            });
+        }
     }
 }
 
@@ -403,13 +413,12 @@ pub(crate) fn backward(
     }
     let packs = tape.transposed.par_iter_mut().zip(&net.parts).skip(1);
     packs.for_each(|(panels, part)| {
-        panels.pack_transposed(&net.parameters[part.weights()], part.outputs, part.inputs);
+        panels.pack_transposed(&net.parameters[part.weights()], part.inputs);
     });
     let count = rows.len().div_ceil(BLOCK);
     let (transposed, width) = (&tape.transposed, BLOCK * net.outputs());
-    let ends = tape.outputs.par_chunks(width).zip(d_outputs.par_chunks(width));
-    tape.blocks[..count].par_iter_mut().zip(ends).for_each(|(block, (outputs, d_outputs))| {
-        block.backward(net, transposed, outputs, d_outputs);
+    tape.blocks[..count].par_iter_mut().zip(d_outputs.par_chunks(width)).for_each(|(block, d_outputs)| {
+        block.backward(net, transposed, d_outputs);
     });
     gather_gradient(net, rows, &tape.blocks[..count], gradient);
     Ok(())
@@ -435,28 +444,21 @@ fn gather_gradient(net: &Net, rows: &Rows<'_>, blocks: &[Block], gradient: &mut 
         }
         for (chunk, target) in weights.chunks_mut(CHUNK * part.outputs).enumerate() {
             let chosen = chunk * CHUNK..part.inputs.min((chunk + 1) * CHUNK);
-            tasks.push(Box::new(move || weight_gradient(part, i, chosen, rows, blocks, target)));
+            tasks.push(Box::new(move || weight_gradient(i, chosen, blocks, target)));
         }
     }
     tasks.into_par_iter().for_each(|task| task());
 }
 
 /// `target = sum over the blocks of (inputs of layer i, columns chosen)^T deltas`.
-fn weight_gradient(part: &Part, i: usize, chosen: Range<usize>, rows: &Rows<'_>, blocks: &[Block], target: &mut [f32]) {
+fn weight_gradient(i: usize, chosen: Range<usize>, blocks: &[Block], target: &mut [f32]) {
     if blocks.is_empty() {
         target.fill(0.0);
     }
     for (b, block) in blocks.iter().enumerate() {
-        let count = BLOCK.min(rows.len() - b * BLOCK);
-        let range = b * BLOCK * part.inputs..(b * BLOCK + count) * part.inputs;
-        let input = match (i, *rows) {
-            (0, Rows::Dense { data, .. }) if block.scaled.is_empty() => &data[range],
-            (0, _) => &block.scaled[..],
-            _ => &block.values[i - 1][..count * part.inputs],
-        };
+        let input = if i == 0 { &block.input } else { &block.values[i - 1] };
         let start = if b == 0 { Start::Zero } else { Start::Sum };
-        let delta = &block.deltas[i][..count * part.outputs];
-        multiply_transposed(input, part.inputs, chosen.clone(), delta, part.outputs, start, target);
+        multiply_transposed(input, chosen.clone(), &block.deltas[i], start, target);
     }
 }
 
@@ -520,8 +522,12 @@ impl Columns {
                     let out = &mut own[(column as usize - first) * width..][..width];
                     let t = group * TOUCHED + at;
                     for &(row, value) in &self.entries[self.starts[t]..self.starts[t + 1]] {
-                        let (block, row) = (row as usize / BLOCK, row as usize % BLOCK);
-                        add_scaled32(out, value, &blocks[block].deltas[0][row * width..(row + 1) * width]);
+                        let (delta, row) = (&blocks[row as usize / BLOCK].deltas[0], row as usize % BLOCK);
+                        for first in (0..width).step_by(PANEL) {
+                            let (stride, own) = (delta.stride(first), PANEL.min(width - first));
+                            let slopes = &delta.panel(first)[row * stride..][..own];
+                            add_scaled32(&mut out[first..first + own], value, slopes);
+                        }
                     }
                 }
             }));
