@@ -9,6 +9,7 @@
 //! Everything here runs on the calling thread. Each number is one sum in the order of the inner dimension, so its bits depend
 //! neither on the other rows nor on who computes them.
 
+pub(crate) mod half;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod wide512;

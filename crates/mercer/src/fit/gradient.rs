@@ -1,5 +1,7 @@
 //! Training by gradients: for what has no closed form, and to go on from one.
 
+pub use net::Precision;
+
 #[allow(dead_code)] // the trainer's tools
 pub(crate) mod adam;
 #[allow(dead_code)]

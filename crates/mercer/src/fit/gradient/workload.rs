@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::error::Result;
 use crate::fit::gradient::adam::{Adam, Settings};
-use crate::fit::gradient::net::{Gradient, Net, Tape, backward, forward};
+use crate::fit::gradient::net::{Gradient, Net, Precision, Tape, backward, forward};
 use crate::fit::gradient::softmax::{Softmax, SoftmaxBatch};
 use crate::parallel::both;
 use crate::rows::Features;
@@ -32,7 +32,7 @@ struct Side {
 }
 
 impl Side {
-    fn new(name: &str, batch: usize, widths: &[usize]) -> Result<Self> {
+    fn new(name: &str, batch: usize, widths: &[usize], precision: Precision) -> Result<Self> {
         let mut stream = Seed(1).stream(name);
         let mut layers = Vec::new();
         for (i, pair) in widths.windows(2).enumerate() {
@@ -43,7 +43,7 @@ impl Side {
         }
         let net = Net::of(&Tower::new(layers)?);
         let rows = Features::dense((0..batch * widths[0]).map(|_| stream.normal() as f32).collect(), widths[0])?;
-        let (tape, gradient) = (Tape::new(&net, batch), Gradient::new(&net));
+        let (tape, gradient) = (Tape::new(&net, batch, precision), Gradient::new(&net));
         let (slopes, adam) = (vec![0.0; batch * net.outputs()], Adam::new(&net, Settings::default())?);
         Ok(Side { net, rows, tape, slopes, gradient, adam })
     }
@@ -73,8 +73,8 @@ impl Workload {
     ///
     /// # Errors
     /// If the widths make no tower.
-    pub fn new(batch: usize, widths: &[usize], loss: Loss) -> Result<Self> {
-        let sides = [Side::new("x", batch, widths)?, Side::new("y", batch, widths)?];
+    pub fn new(batch: usize, widths: &[usize], loss: Loss, precision: Precision) -> Result<Self> {
+        let sides = [Side::new("x", batch, widths, precision)?, Side::new("y", batch, widths, precision)?];
         let mut stream = Seed(1).stream("targets");
         let targets = (0..batch).map(|_| stream.normal() as f32).collect();
         Ok(Workload { sides, targets, positive: (0..batch as u32).collect(), softmax: Softmax::default(), loss })
