@@ -10,6 +10,7 @@
 //! neither on the other rows nor on who computes them.
 
 pub(crate) mod half;
+pub(crate) mod peak;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod wide512;
@@ -413,7 +414,7 @@ mod tests {
         let mut draw = draws("gemm transposed");
         for (width, inner, m) in SIZES {
             let (a, b) = (draw(inner * width), draw(inner * m));
-            for chosen in [0..width, 0..width / 2, width.min(64)..width] {
+            for chosen in [0..width, 0..width / 2, width / PANEL * PANEL..width] {
                 let expected = sums(|i, k| a[k * width + chosen.start + i], &b, chosen.len(), inner, m);
                 for start in [Start::Zero, Start::Sum] {
                     let before = draw(chosen.len() * m);

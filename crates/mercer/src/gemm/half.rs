@@ -73,11 +73,10 @@ impl Tiles {
         [0, 1].map(|half| &self.data[(2 * across + half) * self.depth + inner])
     }
 
-    /// Replaces those two tiles.
-    pub(crate) fn set(&mut self, across: usize, inner: usize, tiles: [Tile; 2]) {
-        for (half, tile) in tiles.into_iter().enumerate() {
-            self.data[(2 * across + half) * self.depth + inner] = tile;
-        }
+    /// As [`Tiles::pair`], to be written.
+    pub(crate) fn pair_mut(&mut self, across: usize, inner: usize) -> [&mut Tile; 2] {
+        let (before, after) = self.data.split_at_mut((2 * across + 1) * self.depth);
+        [&mut before[2 * across * self.depth + inner], &mut after[inner]]
     }
 
     /// All tiles of a strip.
@@ -121,6 +120,17 @@ pub(crate) fn pays() -> bool {
     }
 }
 
+/// Operations a second of `unit` in its registers, in units of 1e9; `None` for plain code.
+pub(crate) fn peak(unit: Unit, rounds: usize) -> Option<f64> {
+    match unit {
+        #[cfg(target_arch = "x86_64")]
+        Unit::Amx => Some(amx::peak(rounds / 4)),
+        #[cfg(target_arch = "x86_64")]
+        Unit::Dot512 => Some(dot512::peak(rounds)),
+        _ => None,
+    }
+}
+
 /// Calls `emit(row, column, sums)` for every block of 32 by 32 of `sum of a b over the parts`, rows and columns in blocks.
 ///
 /// Blocks of rows pass by while a block of columns stays near the core.
@@ -136,18 +146,28 @@ pub(crate) fn multiply(
     }
     #[cfg(target_arch = "x86_64")]
     let _open = (unit == Unit::Amx).then(amx::Open::new);
-    let mut square = Square::ZERO;
+    // What is done with a block overlaps with the products of the next one.
+    let mut squares = [Square::ZERO; 2];
+    let [done, next] = &mut squares;
+    let (mut done, mut next) = (done, next);
+    let mut before = None;
     for column in 0..columns {
         for row in rows.clone() {
             match unit {
                 #[cfg(target_arch = "x86_64")]
-                Unit::Amx => amx::block(parts, row, column, &mut square),
+                Unit::Amx => amx::block(parts, row, column, next),
                 #[cfg(target_arch = "x86_64")]
-                Unit::Dot512 => dot512::block(parts, row, column, &mut square),
-                _ => plain_block(parts, row, column, &mut square),
+                Unit::Dot512 => dot512::block(parts, row, column, next),
+                _ => plain_block(parts, row, column, next),
             }
-            emit(row, column, &mut square);
+            if let Some((row, column)) = before.replace((row, column)) {
+                emit(row, column, done);
+            }
+            std::mem::swap(&mut done, &mut next);
         }
+    }
+    if let Some((row, column)) = before {
+        emit(row, column, done);
     }
 }
 
@@ -183,49 +203,41 @@ pub(crate) fn narrow(value: f32) -> u16 {
     (if value.is_nan() { (bits >> 16) | 0x40 } else { rounded }) as u16
 }
 
-/// The square as a left side: two tiles of 16 rows.
-pub(crate) fn by_rows(square: &Square) -> [Tile; 2] {
-    #[cfg(target_arch = "x86_64")]
-    if dot512::available() {
-        return dot512::by_rows(square);
-    }
-    let mut tiles = [Tile::ZERO; 2];
-    for (tile, rows) in tiles.iter_mut().zip(square.0.chunks_exact(STRIP * SIDE)) {
-        tile.0.iter_mut().zip(rows).for_each(|(to, from)| *to = narrow(*from));
-    }
-    tiles
+/// How a square becomes two tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum As {
+    /// A left side: 16 rows each.
+    Left,
+    /// A right side, its rows along the inner dimension: 16 columns each.
+    Right,
+    /// Its transpose as a left side: 16 columns each.
+    LeftTransposed,
+    /// Its transpose as a right side, its columns along the inner dimension: 16 rows each.
+    RightTransposed,
 }
 
-/// The square as a right side, its rows along the inner dimension: two tiles of 16 columns.
-pub(crate) fn by_pairs(square: &Square) -> [Tile; 2] {
+/// Rounds `square` into two tiles.
+pub(crate) fn round(square: &Square, form: As, tiles: [&mut Tile; 2]) {
     #[cfg(target_arch = "x86_64")]
     if dot512::available() {
-        return dot512::by_pairs(square);
+        return dot512::round(square, form, tiles);
     }
-    let mut tiles = [Tile::ZERO; 2];
-    for (row, numbers) in square.0.chunks_exact(SIDE).enumerate() {
-        for (j, number) in numbers.iter().enumerate() {
-            tiles[j / STRIP].0[row / 2 * SIDE + j % STRIP * 2 + row % 2] = narrow(*number);
-        }
-    }
-    tiles
+    round_plain(square, form, tiles);
 }
 
-/// The tile with rows and pairs exchanged: from the right form of a matrix to the left form of its transpose, and back.
-pub(crate) fn turned(tile: &Tile) -> Tile {
-    #[cfg(target_arch = "x86_64")]
-    if dot512::available() {
-        return dot512::turned(tile);
-    }
-    let mut out = Tile::ZERO;
-    for i in 0..STRIP {
-        for j in 0..STRIP {
-            for half in 0..2 {
-                out.0[j * SIDE + 2 * i + half] = tile.0[i * SIDE + 2 * j + half];
-            }
+fn round_plain(square: &Square, form: As, tiles: [&mut Tile; 2]) {
+    for (half, tile) in tiles.into_iter().enumerate() {
+        for (at, bits) in tile.0.iter_mut().enumerate() {
+            let (line, pair, odd) = (at / SIDE, at % SIDE / 2, at % 2);
+            let (row, column) = match form {
+                As::Left => (half * STRIP + line, 2 * pair + odd),
+                As::Right => (2 * line + odd, half * STRIP + pair),
+                As::LeftTransposed => (2 * pair + odd, half * STRIP + line),
+                As::RightTransposed => (half * STRIP + pair, 2 * line + odd),
+            };
+            *bits = narrow(square.0[row * SIDE + column]);
         }
     }
-    out
 }
 
 #[inline(always)]
@@ -280,4 +292,150 @@ wide!(
 #[cfg(test)]
 mod tests {
     use crate::gemm::half::*;
+    use crate::seed::Seed;
+
+    fn square(name: &str) -> Square {
+        let (mut stream, mut square) = (Seed(11).stream(name), Square::ZERO);
+        square.0.iter_mut().for_each(|v| *v = stream.normal() as f32);
+        square
+    }
+
+    /// Row-major `data` as a left or right side.
+    fn tiles(data: &[f32], rows: usize, columns: usize, form: As) -> Tiles {
+        let mut tiles = Tiles::default();
+        let across = matches!(form, As::Left | As::RightTransposed);
+        if across {
+            tiles.reshape(rows, columns)
+        } else {
+            tiles.reshape(columns, rows)
+        }
+        for row in 0..rows.div_ceil(SIDE) {
+            for column in 0..columns.div_ceil(SIDE) {
+                let square = Square::load(data, columns, row * SIDE, column * SIDE);
+                let (across, inner) = if across { (row, column) } else { (column, row) };
+                round(&square, form, tiles.pair_mut(across, inner));
+            }
+        }
+        tiles
+    }
+
+    /// All units that this machine has.
+    fn units() -> Vec<Unit> {
+        match Unit::best() {
+            Unit::Amx => vec![Unit::Plain, Unit::Dot512, Unit::Amx],
+            Unit::Dot512 => vec![Unit::Plain, Unit::Dot512],
+            Unit::Plain => vec![Unit::Plain],
+        }
+    }
+
+    #[test]
+    fn rounding_is_to_nearest_and_to_even() {
+        // Numbers of 8 significant bits are kept; halves between two of them go to the even one.
+        for (value, expected) in [(1.0, 1.0), (1.0 + 1.0 / 256.0, 1.0), (1.0 + 3.0 / 256.0, 1.0 + 1.0 / 64.0)] {
+            assert_eq!(widen(narrow(value)), expected);
+            assert_eq!(widen(narrow(-value)), -expected);
+        }
+        assert_eq!(widen(narrow(1.0 + 1.01 / 256.0)), 1.0 + 1.0 / 128.0);
+        assert!(widen(narrow(f32::NAN)).is_nan());
+        assert_eq!(widen(narrow(f32::INFINITY)), f32::INFINITY);
+        for value in square("rounding").0 {
+            assert!((widen(narrow(value)) - value).abs() <= value.abs() / 256.0, "{value}");
+        }
+    }
+
+    #[test]
+    fn every_form_holds_the_rounded_numbers_in_its_places() {
+        let square = square("forms");
+        for form in [As::Left, As::Right, As::LeftTransposed, As::RightTransposed] {
+            let (mut wide, mut plain) = ([Tile::ZERO; 2], [Tile::ZERO; 2]);
+            round(&square, form, wide.each_mut());
+            round_plain(&square, form, plain.each_mut());
+            assert_eq!(wide, plain, "{form:?}");
+        }
+    }
+
+    #[test]
+    fn products_are_those_of_the_rounded_numbers() {
+        let mut stream = Seed(12).stream("half");
+        let mut draw = |n: usize| (0..n).map(|_| stream.normal() as f32).collect::<Vec<f32>>();
+        for (n, inner, m) in [(1, 1, 1), (32, 32, 32), (33, 65, 31), (70, 100, 130), (5, 300, 64)] {
+            // Two parts, as the gradient of two blocks of rows has; the second from transposes.
+            let parts: Vec<_> = (0..2).map(|_| (draw(n * inner), draw(inner * m))).collect();
+            let rounded = |v: f32| f64::from(widen(narrow(v)));
+            let expected = |i: usize, j: usize| -> (f64, f64) {
+                let terms = parts
+                    .iter()
+                    .flat_map(|(a, b)| (0..inner).map(move |k| rounded(a[i * inner + k]) * rounded(b[k * m + j])));
+                terms.fold((0.0, 0.0), |(sum, size), term| (sum + term, size + term.abs()))
+            };
+            let turn = |data: &[f32], rows: usize, columns: usize| -> Vec<f32> {
+                (0..rows * columns).map(|at| data[at % rows * columns + at / rows]).collect()
+            };
+            let (a, b) = &parts[1];
+            let first = (tiles(&parts[0].0, n, inner, As::Left), tiles(&parts[0].1, inner, m, As::Right));
+            let second = (
+                tiles(&turn(a, n, inner), inner, n, As::LeftTransposed),
+                tiles(&turn(b, inner, m), m, inner, As::RightTransposed),
+            );
+            for unit in units() {
+                let mut seen = 0;
+                let sides = [(&first.0, &first.1), (&second.0, &second.1)];
+                multiply(unit, &sides, 0..n.div_ceil(SIDE), |row, column, square| {
+                    for (at, got) in square.0.iter().enumerate() {
+                        let (i, j) = (row * SIDE + at / SIDE, column * SIDE + at % SIDE);
+                        if i >= n || j >= m {
+                            assert_eq!(*got, 0.0);
+                            continue;
+                        }
+                        seen += 1;
+                        let (sum, size) = expected(i, j);
+                        let bound = 1e-6 * (size + 1.0);
+                        assert!((f64::from(*got) - sum).abs() < bound, "{unit:?} ({n}, {inner}, {m}) {i} {j}");
+                    }
+                });
+                assert_eq!(seen, n * m);
+            }
+        }
+    }
+
+    #[test]
+    fn the_matrix_unit_serves_threads_that_come_and_go() {
+        let data = square("threads");
+        let (a, b) = (tiles(&data.0, 32, 32, As::Left), tiles(&data.0, 32, 32, As::Right));
+        let run = || {
+            let mut out = Square::ZERO;
+            multiply(Unit::best(), &[(&a, &b)], 0..1, |_, _, square| out = *square);
+            out.0
+        };
+        let expected = run();
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| (0..50).all(|_| run() == expected))).collect();
+            assert!(threads.into_iter().all(|thread| thread.join().unwrap()));
+        });
+    }
+
+    #[test]
+    fn elementwise_steps_are_what_they_say() {
+        let (mut square, same) = (square("steps"), square("same"));
+        let (before, mut bias) = (square, [0.0; SIDE]);
+        bias.copy_from_slice(&same.0[..SIDE]);
+        add_rows(&mut square, &bias, 0.0);
+        for (at, value) in square.0.iter().enumerate() {
+            assert_eq!(*value, (before.0[at] + bias[at % SIDE]).max(0.0));
+        }
+        let mut tiles = [Tile::ZERO; 2];
+        round(&same, As::Left, tiles.each_mut());
+        let (mut kept, mut times, mut sums) = (before, before, [1.0; SIDE]);
+        keep_positive(&mut kept, [&tiles[0], &tiles[1]]);
+        multiply_by(&mut times, &same);
+        sum_rows(&before, &mut sums);
+        for at in 0..SIDE * SIDE {
+            assert_eq!(kept.0[at], if same.0[at] > 0.0 { before.0[at] } else { 0.0 });
+            assert_eq!(times.0[at], before.0[at] * same.0[at]);
+        }
+        for (j, sum) in sums.iter().enumerate() {
+            let expected: f32 = (0..SIDE).map(|i| before.0[i * SIDE + j]).sum();
+            assert!((sum - 1.0 - expected).abs() < 1e-5);
+        }
+    }
 }

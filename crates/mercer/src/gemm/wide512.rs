@@ -1,11 +1,13 @@
 //! Tiles in AVX-512 registers.
 
+use std::hint::black_box;
 use std::arch::x86_64::{
     __m512, __mmask16, _CMP_GT_OQ, _MM_HINT_T0, _mm_prefetch, _mm512_cmp_ps_mask, _mm512_fmadd_ps, _mm512_loadu_ps,
     _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_mul_ps, _mm512_set1_ps,
     _mm512_setzero_ps,
 };
 
+use crate::gemm::peak::timed;
 use crate::gemm::{End, LANES, Part, Start, filled};
 
 /// Rows of the right side that are asked for ahead: the next ones come from the second level of the cache.
@@ -152,4 +154,23 @@ unsafe fn accumulate<const V: usize, const R: usize>(part: &Part<'_>, row: usize
             k += stretch.count;
         }
     }
+}
+
+/// Operations a second of multiply-adds in registers, in units of 1e9. AVX-512F must be there.
+#[allow(unsafe_code)]
+pub(super) fn peak(rounds: usize) -> f64 {
+    #[target_feature(enable = "avx512f")]
+    fn multiply_adds(rounds: usize) -> f64 {
+        const SUMS: usize = 24;
+        let (factor, term) = black_box((_mm512_set1_ps(0.999), _mm512_set1_ps(0.5)));
+        let mut sums = [_mm512_set1_ps(1.0); SUMS];
+        for _ in 0..rounds {
+            sums.iter_mut().for_each(|sum| *sum = _mm512_fmadd_ps(*sum, factor, term));
+        }
+        black_box(sums);
+        (2 * LANES * SUMS * rounds) as f64
+    }
+    assert!(is_x86_feature_detected!("avx512f"));
+    // SAFETY: the feature was just detected.
+    timed(|| unsafe { multiply_adds(rounds) })
 }

@@ -242,8 +242,13 @@ impl Net {
 }
 
 impl Tape {
-    /// A tape for batches of up to `batch` rows.
-    pub(crate) fn new(net: &Net, batch: usize, precision: Precision) -> Self {
+    /// A tape for batches of up to `batch` rows, in `f32`.
+    pub(crate) fn new(net: &Net, batch: usize) -> Self {
+        Tape::with_precision(net, batch, Precision::F32)
+    }
+
+    /// A tape for batches of up to `batch` rows, whose products read numbers of this precision.
+    pub(crate) fn with_precision(net: &Net, batch: usize, precision: Precision) -> Self {
         let (layers, blocks) = (net.parts.len(), batch.div_ceil(BLOCK));
         let form = match precision {
             Precision::F32 => Form::Single {
@@ -304,10 +309,13 @@ pub(crate) fn forward(net: &Net, rows: &Rows<'_>, tape: &mut Tape) -> Result<()>
         Form::Half { unit, weights, blocks, .. } => {
             let packs = weights.par_iter_mut().zip(&net.parts).skip(skip);
             packs.for_each(|(tiles, part)| half::pack(tiles, parameters(part), part.outputs, false));
-            for layer in 0..net.parts.len() {
-                let blocks = blocks[..count].par_iter_mut().zip(outputs.par_chunks_mut(width)).enumerate();
-                blocks.for_each(|(i, (block, outputs))| block.forward(net, *unit, layer, weights, &own(i), outputs));
-            }
+            // Half the bytes: all weights stay near the core, and so does a block.
+            let blocks = blocks[..count].par_iter_mut().zip(outputs.par_chunks_mut(width)).enumerate();
+            blocks.for_each(|(i, (block, outputs))| {
+                for layer in 0..net.parts.len() {
+                    block.forward(net, *unit, layer, weights, &own(i), outputs);
+                }
+            });
         }
     }
     Ok(())
@@ -475,10 +483,12 @@ pub(crate) fn backward(
             packs.for_each(|(tiles, part)| half::pack(tiles, parameters(part), part.outputs, true));
             let blocks = &mut blocks[..count];
             let ends = blocks.par_iter_mut().zip(d_outputs.par_chunks(width));
-            ends.for_each(|(block, d_outputs)| block.enter(net, d_outputs, sparse));
-            for i in (1..net.parts.len()).rev() {
-                blocks.par_iter_mut().for_each(|block| block.backward(net, *unit, i, &transposed[i], sparse));
-            }
+            ends.for_each(|(block, d_outputs)| {
+                block.enter(net, d_outputs, sparse);
+                for i in (1..net.parts.len()).rev() {
+                    block.backward(net, *unit, i, &transposed[i], sparse);
+                }
+            });
         }
     }
     gather_gradient(net, rows, tape, gradient);

@@ -43,7 +43,7 @@ impl Side {
         }
         let net = Net::of(&Tower::new(layers)?);
         let rows = Features::dense((0..batch * widths[0]).map(|_| stream.normal() as f32).collect(), widths[0])?;
-        let (tape, gradient) = (Tape::new(&net, batch, precision), Gradient::new(&net));
+        let (tape, gradient) = (Tape::with_precision(&net, batch, precision), Gradient::new(&net));
         let (slopes, adam) = (vec![0.0; batch * net.outputs()], Adam::new(&net, Settings::default())?);
         Ok(Side { net, rows, tape, slopes, gradient, adam })
     }
@@ -130,4 +130,12 @@ fn squared(query: &mut Side, key: &mut Side, targets: &[f32]) -> f64 {
         }
     }
     loss / targets.len() as f64
+}
+
+/// What the calling thread reaches in registers, in units of 1e9 operations a second, in the unit that serves `precision`.
+pub fn peak(precision: Precision) -> f64 {
+    match precision {
+        Precision::F32 => crate::gemm::peak::single(),
+        Precision::Bf16 => crate::gemm::peak::half(),
+    }
 }

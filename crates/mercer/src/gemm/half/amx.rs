@@ -7,6 +7,7 @@ use std::arch::x86_64::__cpuid_count;
 use std::sync::OnceLock;
 
 use crate::gemm::half::{Square, Tile, Tiles};
+use crate::gemm::peak::timed;
 
 /// Whether the processor has the unit and the system lets this process use it.
 pub(super) fn available() -> bool {
@@ -141,4 +142,27 @@ pub(super) fn block(parts: &[(&Tiles, &Tiles)], row: usize, column: usize, out: 
             options(nostack),
         );
     }
+}
+
+/// Operations a second of products of tiles that are not loaded, in units of 1e9.
+#[allow(unsafe_code)]
+pub(super) fn peak(rounds: usize) -> f64 {
+    let _open = Open::new();
+    timed(|| {
+        // SAFETY: the unit is open; the loop touches its registers only.
+        unsafe {
+            asm!(
+                "2:",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "dec {count}",
+                "jnz 2b",
+                count = inout(reg) rounds.max(1) => _,
+                options(nostack, nomem),
+            );
+        }
+        (rounds.max(1) * 4 * 2 * 16 * 16 * 32) as f64
+    })
 }

@@ -1,5 +1,6 @@
 //! bf16 in AVX-512 registers: rounding, rearranging, and inner products of pairs.
 
+use std::hint::black_box;
 use std::arch::x86_64::{
     __cpuid, __m512, __m512bh, __m512i, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_load_ps, _mm512_load_si512,
     _mm512_loadu_si512, _mm512_permutexvar_epi16, _mm512_set1_epi32, _mm512_setzero_ps, _mm512_setzero_si512,
@@ -7,7 +8,8 @@ use std::arch::x86_64::{
     _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 
-use crate::gemm::half::{SIDE, STRIP, Square, Tile, Tiles};
+use crate::gemm::half::{As, SIDE, STRIP, Square, Tile, Tiles};
+use crate::gemm::peak::timed;
 
 /// Whether the processor has what this file uses.
 pub(super) fn available() -> bool {
@@ -25,38 +27,45 @@ pub(super) fn at_full_speed() -> bool {
     [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).as_flattened() == b"AuthenticAMD"
 }
 
-/// As [`crate::gemm::half::by_rows`].
+/// As [`crate::gemm::half::round`].
 #[allow(unsafe_code)]
-pub(super) fn by_rows(square: &Square) -> [Tile; 2] {
+pub(super) fn round(square: &Square, form: As, tiles: [&mut Tile; 2]) {
     assert!(available());
-    let mut tiles = [Tile::ZERO; 2];
     // SAFETY: the features are there.
-    unsafe { round_rows(square, &mut tiles) };
-    tiles
+    unsafe { round_wide(square, form, tiles) };
 }
 
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-fn round_rows(square: &Square, tiles: &mut [Tile; 2]) {
-    for row in 0..SIDE {
-        // SAFETY: square and tiles are aligned to 64 bytes and have 32 rows of 128 and of 64 bytes.
-        unsafe {
-            let from = square.0.as_ptr().add(row * SIDE);
-            let rounded = _mm512_cvtne2ps_pbh(_mm512_load_ps(from.add(STRIP)), _mm512_load_ps(from));
-            let to = tiles[row / STRIP].0.as_mut_ptr().add(row % STRIP * SIDE);
-            _mm512_store_si512(to.cast(), bits(rounded));
+fn round_wide(square: &Square, form: As, tiles: [&mut Tile; 2]) {
+    for (half, tile) in tiles.into_iter().enumerate() {
+        let lines = match form {
+            As::Left => rows(square, half),
+            As::Right => row_pairs(square, half),
+            As::LeftTransposed => transposed(row_pairs(square, half)),
+            As::RightTransposed => transposed(rows(square, half)),
+        };
+        for (i, line) in lines.into_iter().enumerate() {
+            // SAFETY: a tile is aligned to 64 bytes and has 16 rows of 64 bytes.
+            unsafe { _mm512_store_si512(tile.0.as_mut_ptr().add(i * SIDE).cast(), line) };
         }
     }
 }
 
-/// As [`crate::gemm::half::by_pairs`].
+/// 16 rows from row `16 half` on.
 #[allow(unsafe_code)]
-pub(super) fn by_pairs(square: &Square) -> [Tile; 2] {
-    assert!(available());
-    let mut tiles = [Tile::ZERO; 2];
-    // SAFETY: the features are there.
-    unsafe { round_pairs(square, &mut tiles) };
-    tiles
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn rows(square: &Square, half: usize) -> [__m512i; STRIP] {
+    let mut lines = [_mm512_setzero_si512(); STRIP];
+    for (i, line) in lines.iter_mut().enumerate() {
+        // SAFETY: a square is aligned to 64 bytes and has 32 rows of 128 bytes.
+        unsafe {
+            let from = square.0.as_ptr().add((half * STRIP + i) * SIDE);
+            *line = bits(_mm512_cvtne2ps_pbh(_mm512_load_ps(from.add(STRIP)), _mm512_load_ps(from)));
+        }
+    }
+    lines
 }
 
 /// Lane `2 j` takes number `j` of the even row, lane `2 j + 1` that of the odd one.
@@ -69,46 +78,32 @@ static INTERLEAVED: [u16; SIDE] = {
     lanes
 };
 
+/// 16 pairs of rows, 16 columns from column `16 half` on.
 #[allow(unsafe_code)]
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-fn round_pairs(square: &Square, tiles: &mut [Tile; 2]) {
-    for pair in 0..STRIP {
-        for half in 0..2 {
-            // SAFETY: square and tiles are aligned to 64 bytes and have 32 rows of 128 and of 64 bytes.
-            unsafe {
-                let lanes = _mm512_loadu_si512(INTERLEAVED.as_ptr().cast());
-                let even = square.0.as_ptr().add(2 * pair * SIDE + half * STRIP);
-                let rounded = _mm512_cvtne2ps_pbh(_mm512_load_ps(even.add(SIDE)), _mm512_load_ps(even));
-                let to = tiles[half].0.as_mut_ptr().add(pair * SIDE);
-                _mm512_store_si512(to.cast(), _mm512_permutexvar_epi16(lanes, bits(rounded)));
-            }
+fn row_pairs(square: &Square, half: usize) -> [__m512i; STRIP] {
+    let mut lines = [_mm512_setzero_si512(); STRIP];
+    for (pair, line) in lines.iter_mut().enumerate() {
+        // SAFETY: a square is aligned to 64 bytes and has 32 rows of 128 bytes.
+        unsafe {
+            let lanes = _mm512_loadu_si512(INTERLEAVED.as_ptr().cast());
+            let even = square.0.as_ptr().add(2 * pair * SIDE + half * STRIP);
+            let rounded = _mm512_cvtne2ps_pbh(_mm512_load_ps(even.add(SIDE)), _mm512_load_ps(even));
+            *line = _mm512_permutexvar_epi16(lanes, bits(rounded));
         }
     }
+    lines
 }
 
-/// As [`crate::gemm::half::turned`].
-#[allow(unsafe_code)]
-pub(super) fn turned(tile: &Tile) -> Tile {
-    assert!(available());
-    let mut out = Tile::ZERO;
-    // SAFETY: the features are there.
-    unsafe { transpose(tile, &mut out) };
-    out
-}
-
-/// A transpose of 16 by 16 pairs: pairs, then fours within quarters of the registers, then quarters.
-#[allow(unsafe_code)]
+/// The transpose of 16 by 16 pairs: pairs, then fours within quarters of the registers, then quarters.
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-fn transpose(tile: &Tile, out: &mut Tile) {
-    let mut rows = [_mm512_setzero_si512(); STRIP];
-    for i in 0..STRIP {
-        // SAFETY: a tile is aligned to 64 bytes and has 16 rows of 64 bytes.
-        rows[i] = unsafe { _mm512_load_si512(tile.0.as_ptr().add(i * SIDE).cast()) };
-    }
-    let mut twos = rows;
+fn transposed(lines: [__m512i; STRIP]) -> [__m512i; STRIP] {
+    let mut twos = lines;
     for i in (0..STRIP).step_by(2) {
-        twos[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
-        twos[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+        twos[i] = _mm512_unpacklo_epi32(lines[i], lines[i + 1]);
+        twos[i + 1] = _mm512_unpackhi_epi32(lines[i], lines[i + 1]);
     }
     // Register `4 g + c` holds, in each quarter q, column `4 q + c` of rows `4 g` to `4 g + 3`.
     let mut fours = twos;
@@ -118,21 +113,18 @@ fn transpose(tile: &Tile, out: &mut Tile) {
         fours[g + 2] = _mm512_unpacklo_epi64(twos[g + 1], twos[g + 3]);
         fours[g + 3] = _mm512_unpackhi_epi64(twos[g + 1], twos[g + 3]);
     }
+    let mut out = fours;
     for c in 0..4 {
-        let [a, b, c_, d] = [fours[c], fours[4 + c], fours[8 + c], fours[12 + c]];
-        let (low_ab, high_ab) = (_mm512_shuffle_i32x4::<0x88>(a, b), _mm512_shuffle_i32x4::<0xdd>(a, b));
-        let (low_cd, high_cd) = (_mm512_shuffle_i32x4::<0x88>(c_, d), _mm512_shuffle_i32x4::<0xdd>(c_, d));
-        let columns = [
-            _mm512_shuffle_i32x4::<0x88>(low_ab, low_cd),
-            _mm512_shuffle_i32x4::<0x88>(high_ab, high_cd),
-            _mm512_shuffle_i32x4::<0xdd>(low_ab, low_cd),
-            _mm512_shuffle_i32x4::<0xdd>(high_ab, high_cd),
-        ];
-        for (q, column) in columns.into_iter().enumerate() {
-            // SAFETY: as above; column `4 q + c` is below 16.
-            unsafe { _mm512_store_si512(out.0.as_mut_ptr().add((4 * q + c) * SIDE).cast(), column) };
-        }
+        let [first, second, third, fourth] = [fours[c], fours[4 + c], fours[8 + c], fours[12 + c]];
+        let (even, odd) = (_mm512_shuffle_i32x4::<0x88>(first, second), _mm512_shuffle_i32x4::<0xdd>(first, second));
+        let (even_below, odd_below) =
+            (_mm512_shuffle_i32x4::<0x88>(third, fourth), _mm512_shuffle_i32x4::<0xdd>(third, fourth));
+        out[c] = _mm512_shuffle_i32x4::<0x88>(even, even_below);
+        out[4 + c] = _mm512_shuffle_i32x4::<0x88>(odd, odd_below);
+        out[8 + c] = _mm512_shuffle_i32x4::<0xdd>(even, even_below);
+        out[12 + c] = _mm512_shuffle_i32x4::<0xdd>(odd, odd_below);
     }
+    out
 }
 
 /// `out = sum over the parts` of a block.
@@ -193,4 +185,24 @@ fn bits(numbers: __m512bh) -> __m512i {
 fn pairs(bits: __m512i) -> __m512bh {
     // SAFETY: both are 64 bytes without meaning beyond them.
     unsafe { std::mem::transmute(bits) }
+}
+
+/// Operations a second of inner products of pairs in registers, in units of 1e9.
+#[allow(unsafe_code)]
+pub(super) fn peak(rounds: usize) -> f64 {
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    fn products(rounds: usize) -> f64 {
+        const SUMS: usize = 24;
+        // 1.0 and 0.0, so that the sums stay what they are.
+        let (one, zero) = black_box((pairs(_mm512_set1_epi32(0x3f80_3f80)), pairs(_mm512_setzero_si512())));
+        let mut sums = [_mm512_setzero_ps(); SUMS];
+        for _ in 0..rounds {
+            sums.iter_mut().for_each(|sum| *sum = _mm512_dpbf16_ps(*sum, one, zero));
+        }
+        black_box(sums);
+        (2 * 2 * STRIP * SUMS * rounds) as f64
+    }
+    assert!(available());
+    // SAFETY: the features are there.
+    timed(|| unsafe { products(rounds) })
 }

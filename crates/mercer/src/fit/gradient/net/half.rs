@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use crate::fit::gradient::net::{Net, gather, row_factors};
-use crate::gemm::half::{self, SIDE, Square, Tiles, Unit};
+use crate::gemm::half::{self, As, SIDE, Square, Tiles, Unit};
 use crate::gemm::{PANEL, Panels};
 use crate::rows::Rows;
 use crate::tower::Activation;
@@ -40,9 +40,9 @@ pub(super) fn pack(tiles: &mut Tiles, weights: &[f32], outputs: usize, back: boo
         for column in 0..outputs.div_ceil(SIDE) {
             let square = Square::load(weights, outputs, row * SIDE, column * SIDE);
             if back {
-                tiles.set(row, column, half::by_rows(&square).map(|tile| half::turned(&tile)));
+                half::round(&square, As::RightTransposed, tiles.pair_mut(row, column));
             } else {
-                tiles.set(column, row, half::by_pairs(&square));
+                half::round(&square, As::Right, tiles.pair_mut(column, row));
             }
         }
     }
@@ -50,8 +50,8 @@ pub(super) fn pack(tiles: &mut Tiles, weights: &[f32], outputs: usize, back: boo
 
 /// Rounds a square into the two forms of a left side: as it is, and transposed.
 fn keep(forms: &mut [Tiles; 2], row: usize, column: usize, square: &Square) {
-    forms[0].set(row, column, half::by_rows(square));
-    forms[1].set(column, row, half::by_pairs(square).map(|tile| half::turned(&tile)));
+    half::round(square, As::Left, forms[0].pair_mut(row, column));
+    half::round(square, As::LeftTransposed, forms[1].pair_mut(column, row));
 }
 
 /// The part of `numbers` from place `SIDE at` on, filled up with zeros.
@@ -234,9 +234,9 @@ fn leave(
     }
     // Nothing reads the first layer's as a left side.
     if i > 0 {
-        forms[0].set(row, column, half::by_rows(square));
+        half::round(square, As::Left, forms[0].pair_mut(row, column));
     }
-    forms[1].set(column, row, half::by_pairs(square));
+    half::round(square, As::Right, forms[1].pair_mut(column, row));
 }
 
 /// Passes the numbers of a square that lie within row-major `data` with `width` columns to their places.
