@@ -34,7 +34,6 @@
 //! # Ok::<(), mercer::Error>(())
 //! ```
 
-#[allow(dead_code)] // the trainer's tools
 pub(crate) mod adam;
 mod balance;
 mod checkpoint;
@@ -43,22 +42,23 @@ mod held_out;
 pub(crate) mod loss;
 mod mine;
 mod monitor;
-#[allow(dead_code)]
 pub(crate) mod net;
 mod sampler;
 mod schedule;
-#[allow(dead_code)]
 pub(crate) mod softmax;
 mod standard;
 mod start;
 mod state;
 mod trainer;
+#[doc(hidden)]
+pub mod workload;
 
 use std::path::Path;
 
 pub use data::{Examples, Problem};
 pub use loss::{Hard, Loss, NegativeLaw, Sampling};
 pub use monitor::{EpochRecord, HeldOut, MetricName, Monitor};
+pub use net::Precision;
 pub use schedule::Schedule;
 pub use start::{Shape, Start};
 pub use trainer::train;
@@ -92,6 +92,9 @@ pub struct Options {
     pub patience: Option<usize>,
     /// Whether the scale of the scores is learned: the inverse temperature of softmax, and the size of values.
     pub learn_scale: bool,
+    /// The numbers that products read. `None`: bf16 where the processor multiplies it faster, the towers have a layer of 256
+    /// outputs or more, and the loss only asks for an order or log-odds; `f32` for values, whose last digits count.
+    pub precision: Option<Precision>,
     /// Seed of every random draw.
     pub seed: Seed,
 }
@@ -108,6 +111,7 @@ impl Default for Options {
             effort: Effort::Converge,
             patience: None,
             learn_scale: true,
+            precision: None,
             seed: Seed(0),
         }
     }

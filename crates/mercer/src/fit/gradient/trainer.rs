@@ -18,9 +18,10 @@ use crate::fit::gradient::schedule::Schedule;
 use crate::fit::gradient::standard::Standards;
 use crate::fit::gradient::start::{Start, Started};
 use crate::fit::gradient::state::{Patience, Rates, State, Sums};
-use crate::fit::gradient::{Options, Session, Trained};
+use crate::fit::gradient::{Options, Precision, Session, Trained};
 use crate::fit::{Choice, Effort, Outcome};
 use crate::rows::Features;
+use crate::tower::Layer;
 
 /// An epoch has at least this many steps, so that its end does not cost more than it.
 const LEAST_STEPS: usize = 32;
@@ -32,6 +33,8 @@ const EXPLOSION: f64 = 1e4;
 const PATIENCE: usize = 10;
 /// What a held-out loss must fall by, relatively, to count as lower.
 const CLEARLY: f64 = 1e-3;
+/// Factors by which the learned scale may change; beyond them training has diverged.
+const SCALES: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
 /// Effective rank below which embeddings of more than one dimension have fallen together, and by what factor they must have
 /// fallen since the best epoch: a relation of rank one never stood higher.
 const COLLAPSED: f64 = 1.1;
@@ -90,6 +93,7 @@ struct Trainer<'a> {
     schedule: Schedule,
     patience: Option<usize>,
     rates: Rates,
+    precision: Precision,
     choices: Vec<Choice>,
 }
 
@@ -102,6 +106,7 @@ impl<'a> Trainer<'a> {
         let schedule = options.schedule.resolve(counted);
         choices.push(Choice::new("schedule", name(&schedule), "as asked, or by whether the steps are counted"));
         Ok(Trainer {
+            precision: precision(started, options, &mut choices),
             held: Held::new(data, &options.loss, options.seed),
             epoch_steps: sampler.steps_per_pass * LEAST_STEPS.div_ceil(sampler.steps_per_pass),
             patience: options.patience.or((!counted).then_some(PATIENCE)),
@@ -116,7 +121,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn run(mut self, session: &Session<'_>) -> Result<Trained> {
-        let mut state = State::new(self.started, self.options.weight_decay)?;
+        let mut state = State::new(self.started, self.options.weight_decay, self.precision)?;
         let fingerprint = Fingerprint::new(&format!("{:?}", self.options), self.data, state.parameters());
         let clock = Instant::now();
         let mut outcome = None;
@@ -176,7 +181,7 @@ impl<'a> Trainer<'a> {
             Effort::Steps(steps) => return Ok(steps),
             Effort::Seconds(seconds) => seconds,
         };
-        let mut scratch = State::new(self.started, self.options.weight_decay)?;
+        let mut scratch = State::new(self.started, self.options.weight_decay, self.precision)?;
         let clock = Instant::now();
         self.mine(&mut scratch)?;
         self.held.measure(&scratch)?;
@@ -295,6 +300,10 @@ impl<'a> Trainer<'a> {
         if !held_out.loss.is_finite() {
             return Ok(Some(Outcome::Diverged { step: state.step }));
         }
+        // A scale that has left all proportion has no way back, and no opinion is worth keeping as the best one.
+        if !SCALES.contains(&(state.scale() / self.started.scale)) {
+            return Ok(Some(Outcome::Diverged { step: state.step }));
+        }
         let best = state.best.as_ref().map_or(f64::INFINITY, |best| best.held_out.loss);
         if held_out.loss < best {
             state.keep(held_out, rank);
@@ -384,6 +393,24 @@ fn batch_size(data: &Loaded<'_>, options: &Options, choices: &mut Vec<Choice>) -
     });
     // Lists count by their pairs.
     (batch * examples / rows).clamp(1, examples)
+}
+
+/// Outputs of a tower's widest layer from which bf16 gains more than rounding costs.
+const WIDE: usize = 256;
+
+/// The precision of the products.
+fn precision(started: &Started, options: &Options, choices: &mut Vec<Choice>) -> Precision {
+    if let Some(precision) = options.precision {
+        return precision;
+    }
+    let widest = started.encoder.query().layers().iter().chain(started.encoder.key().layers()).map(Layer::outputs).max();
+    let ordered = !matches!(options.loss, Loss::Squared | Loss::Huber { .. });
+    if ordered && widest.is_some_and(|w| w >= WIDE) && Precision::fastest() == Precision::Bf16 {
+        let reason = "this processor multiplies it faster, and only order or log-odds are asked for";
+        choices.push(Choice::new("precision", "bf16", reason));
+        return Precision::Bf16;
+    }
+    Precision::F32
 }
 
 fn sampler<'a>(data: &'a Loaded<'a>, options: &Options, batch: usize) -> Sampler<'a> {
