@@ -2,10 +2,10 @@
 CARGO ?= cargo
 MERCER = target/release/mercer
 
-.PHONY: help build demo verify test lint doc bench bench-fit msrv clean
+.PHONY: help build demo verify test lint doc bench bench-fit bench-train msrv clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the release binary, target/release/mercer
 	$(CARGO) build --release --workspace --bins
@@ -37,6 +37,9 @@ bench: ## Tower forward pass and search against the core's measured peak
 
 bench-fit: ## The nine reference relations (BENCH="--rival --record" adds PyTorch and writes benchmarks/record)
 	$(CARGO) bench --workspace --bench fit -- $(BENCH)
+
+bench-train: ## Training steps against PyTorch where it is at hand (BENCH="--record" writes benchmarks/record)
+	$(CARGO) bench --workspace --bench train -- $(BENCH)
 
 msrv: ## Show the highest minimum Rust version among all packages
 	@$(CARGO) metadata --format-version 1 | tr ',' '\n' | sed -n 's/.*"rust_version":"\([0-9.]*\)".*/\1/p' | sort -V | tail -1

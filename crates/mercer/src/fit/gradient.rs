@@ -53,12 +53,15 @@ mod standard;
 mod start;
 mod state;
 mod trainer;
+#[doc(hidden)]
+pub mod workload;
 
 use std::path::Path;
 
 pub use data::{Examples, Problem};
 pub use loss::{Hard, Loss, NegativeLaw, Sampling};
 pub use monitor::{EpochRecord, HeldOut, MetricName, Monitor};
+pub use net::Precision;
 pub use schedule::Schedule;
 pub use start::{Shape, Start};
 pub use trainer::train;
@@ -92,6 +95,9 @@ pub struct Options {
     pub patience: Option<usize>,
     /// Whether the scale of the scores is learned: the inverse temperature of softmax, and the size of values.
     pub learn_scale: bool,
+    /// Numbers that the towers' products read. `None`: bf16 where this processor multiplies it faster, for random towers with a
+    /// hidden layer of 256 units or more; else `f32`.
+    pub precision: Option<Precision>,
     /// Seed of every random draw.
     pub seed: Seed,
 }
@@ -108,6 +114,7 @@ impl Default for Options {
             effort: Effort::Converge,
             patience: None,
             learn_scale: true,
+            precision: None,
             seed: Seed(0),
         }
     }

@@ -1,4 +1,4 @@
-//! Tiles of plain code, compiled for the widest registers at hand that the other file does not serve.
+//! Tiles of plain code, compiled for the widest registers at hand that the other files do not serve.
 
 use crate::gemm::{End, LANES, Part, Start, filled};
 use crate::wide::wide;
@@ -9,21 +9,20 @@ const ROWS: usize = 4;
 /// All rows of one panel's columns.
 pub(super) fn panel(part: &Part<'_>, out: &mut [f32]) {
     for column in (0..part.width()).step_by(LANES) {
-        let mut row = 0;
-        while row + ROWS <= part.n {
+        let mut row = part.row.start;
+        while row + ROWS <= part.row.end {
             tile4(part, row, column, out);
             row += ROWS;
         }
-        (row..part.n).for_each(|row| tile1(part, row, column, out));
+        (row..part.row.end).for_each(|row| tile1(part, row, column, out));
     }
 }
 
 /// `R` rows from `row` on, 16 columns from the panel's `column` on.
 #[inline(always)]
 fn tile<const R: usize, const FMA: bool>(part: &Part<'_>, row: usize, column: usize, out: &mut [f32]) {
-    let stride = filled(part.width());
     let width = LANES.min(part.width() - column);
-    let at = |r: usize| (row + r) * part.columns + part.first + column;
+    let at = |r: usize| part.corner + (row + r - part.row.start) * part.stride + column;
     let mut sums = [[0.0f32; LANES]; R];
     for r in 0..R {
         match part.start {
@@ -32,14 +31,20 @@ fn tile<const R: usize, const FMA: bool>(part: &Part<'_>, row: usize, column: us
             Start::Sum => sums[r][..width].copy_from_slice(&out[at(r)..at(r) + width]),
         }
     }
-    for k in 0..part.inner {
-        let right = &part.panel[k * stride + column..][..LANES];
-        for r in 0..R {
-            let left = part.a.data[(row + r) * part.a.row + k * part.a.step];
-            for j in 0..LANES {
-                sums[r][j] = if FMA { left.mul_add(right[j], sums[r][j]) } else { left * right[j] + sums[r][j] };
+    let (panel, stride, a) = (part.b.panel(part.first), filled(part.width()), &part.left.a.data);
+    let mut k = 0;
+    while k < part.b.rows {
+        let left = part.left.stretch(row, k);
+        for step in 0..left.count {
+            let right = &panel[(k + step) * stride + column..][..LANES];
+            for r in 0..R {
+                let left = a[left.first + r * left.row + step * left.step];
+                for j in 0..LANES {
+                    sums[r][j] = if FMA { left.mul_add(right[j], sums[r][j]) } else { left * right[j] + sums[r][j] };
+                }
             }
         }
+        k += left.count;
     }
     for r in 0..R {
         let range = at(r)..at(r) + width;
@@ -47,10 +52,10 @@ fn tile<const R: usize, const FMA: bool>(part: &Part<'_>, row: usize, column: us
         match part.end {
             End::Keep => {}
             End::Relu => sums.iter_mut().for_each(|v| *v = if *v < 0.0 { 0.0 } else { *v }),
-            End::Where(same) => sums.iter_mut().zip(&same[range.clone()]).for_each(|(v, s)| {
+            End::Where(same) => sums.iter_mut().zip(&same.data[range.clone()]).for_each(|(v, s)| {
                 *v = if *s > 0.0 { *v } else { 0.0 };
             }),
-            End::Times(same) => sums.iter_mut().zip(&same[range.clone()]).for_each(|(v, s)| *v *= s),
+            End::Times(same) => sums.iter_mut().zip(&same.data[range.clone()]).for_each(|(v, s)| *v *= s),
         }
         out[range].copy_from_slice(sums);
     }

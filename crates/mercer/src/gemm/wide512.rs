@@ -1,11 +1,17 @@
 //! Tiles in AVX-512 registers.
 
+use std::hint::black_box;
 use std::arch::x86_64::{
-    __m512, __mmask16, _CMP_GT_OQ, _mm512_cmp_ps_mask, _mm512_fmadd_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
-    _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps,
+    __m512, __mmask16, _CMP_GT_OQ, _MM_HINT_T0, _mm_prefetch, _mm512_cmp_ps_mask, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_mul_ps, _mm512_set1_ps,
+    _mm512_setzero_ps,
 };
 
+use crate::gemm::peak::timed;
 use crate::gemm::{End, LANES, Part, Start, filled};
+
+/// Rows of the right side that are asked for ahead: the next ones come from the second level of the cache.
+const AHEAD: usize = 16;
 
 /// All rows of one panel's columns.
 ///
@@ -32,11 +38,11 @@ pub(super) unsafe fn panel(part: &Part<'_>, out: &mut [f32]) {
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx512f")]
 unsafe fn rows<const V: usize, const R: usize>(part: &Part<'_>, out: &mut [f32]) {
-    let mut row = 0;
-    while row < part.n {
-        // SAFETY: each arm's rows are below `n`.
+    let mut row = part.row.start;
+    while row < part.row.end {
+        // SAFETY: each arm's rows are below the end.
         row += unsafe {
-            match part.n - row {
+            match part.row.end - row {
                 left if left >= R => tile::<V, R>(part, row, out),
                 6.. => tile::<V, 6>(part, row, out),
                 4.. => tile::<V, 4>(part, row, out),
@@ -50,7 +56,7 @@ unsafe fn rows<const V: usize, const R: usize>(part: &Part<'_>, out: &mut [f32])
 /// `R` rows from `row` on. `V R <= 24` sums leave registers for `V` vectors of the panel and one number of the left side.
 ///
 /// # Safety
-/// As [`rows`]; `row + R <= n`.
+/// As [`rows`]; `row + R` is at most the end of the part's rows.
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx512f")]
 unsafe fn tile<const V: usize, const R: usize>(part: &Part<'_>, row: usize, out: &mut [f32]) -> usize {
@@ -59,9 +65,10 @@ unsafe fn tile<const V: usize, const R: usize>(part: &Part<'_>, row: usize, out:
         left => (1 << left) - 1,
     });
     let mut sums = [[_mm512_setzero_ps(); V]; R];
-    // SAFETY: rows from `row` to `row + R`, columns under the masks from `first` on, and `k < inner` are within the shapes.
+    // SAFETY: the rows and, under the masks, the columns of this tile are within the result, the bias and what has the
+    // result's shape.
     unsafe {
-        let corner = row * part.columns + part.first;
+        let corner = part.corner + (row - part.row.start) * part.stride;
         let to = out.as_mut_ptr().add(corner);
         match part.start {
             Start::Zero => {}
@@ -74,37 +81,43 @@ unsafe fn tile<const V: usize, const R: usize>(part: &Part<'_>, row: usize, out:
             Start::Sum => {
                 for r in 0..R {
                     for v in 0..V {
-                        sums[r][v] = _mm512_maskz_loadu_ps(masks[v], to.add(r * part.columns + LANES * v));
+                        sums[r][v] = _mm512_maskz_loadu_ps(masks[v], to.add(r * part.stride + LANES * v));
                     }
                 }
             }
         }
         accumulate::<V, R>(part, row, &mut sums);
-        let apply = |value: __m512, mask: __mmask16, at: usize| -> __m512 {
-            // (`at` under the mask is within the result's shape, which `same` has, too.)
-            {
-                match part.end {
-                    End::Keep => value,
-                    End::Relu => _mm512_max_ps(_mm512_setzero_ps(), value),
-                    End::Where(same) => {
-                        let same = _mm512_maskz_loadu_ps(mask, same.as_ptr().add(corner + at));
-                        let positive = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(same, _mm512_setzero_ps());
-                        _mm512_maskz_mov_ps(positive, value)
-                    }
-                    End::Times(same) => {
-                        _mm512_mul_ps(value, _mm512_maskz_loadu_ps(mask, same.as_ptr().add(corner + at)))
-                    }
-                }
-            }
-        };
         for r in 0..R {
             for v in 0..V {
-                let at = r * part.columns + LANES * v;
-                _mm512_mask_storeu_ps(to.add(at), masks[v], apply(sums[r][v], masks[v], at));
+                let at = r * part.stride + LANES * v;
+                let value = finish(sums[r][v], part.end, masks[v], corner + at);
+                _mm512_mask_storeu_ps(to.add(at), masks[v], value);
             }
         }
     }
     R
+}
+
+/// What is stored for the sums that go to the 16 places from `at` on.
+///
+/// # Safety
+/// AVX-512F; the places under the mask are within what the end brings along.
+#[allow(unsafe_code)]
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn finish(value: __m512, end: End<'_>, mask: __mmask16, at: usize) -> __m512 {
+    // SAFETY: as this function's own contract.
+    unsafe {
+        match end {
+            End::Keep => value,
+            End::Relu => _mm512_max_ps(_mm512_setzero_ps(), value),
+            End::Where(same) => {
+                let same = _mm512_maskz_loadu_ps(mask, same.data.as_ptr().add(at));
+                _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(same, _mm512_setzero_ps()), value)
+            }
+            End::Times(same) => _mm512_mul_ps(value, _mm512_maskz_loadu_ps(mask, same.data.as_ptr().add(at))),
+        }
+    }
 }
 
 /// Adds the products along the inner dimension.
@@ -115,24 +128,49 @@ unsafe fn tile<const V: usize, const R: usize>(part: &Part<'_>, row: usize, out:
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn accumulate<const V: usize, const R: usize>(part: &Part<'_>, row: usize, sums: &mut [[__m512; V]; R]) {
-    let (stride, step) = (part.a.row, part.a.step);
-    // SAFETY: `row + r < n` and `k < inner` are within the left side and the panel, by the contract.
+    // SAFETY: the stretches of the rows from `row` to `row + R` and the panel's rows are within the two sides; what is asked
+    // for ahead need not be.
     unsafe {
-        let mut left = part.a.data.as_ptr().wrapping_add(row * stride);
-        let mut right = part.panel.as_ptr();
-        for _ in 0..part.inner {
-            let mut vectors = [_mm512_setzero_ps(); V];
-            for v in 0..V {
-                vectors[v] = std::arch::x86_64::_mm512_loadu_ps(right.add(LANES * v));
-            }
-            for r in 0..R {
-                let number = _mm512_set1_ps(*left.add(r * stride));
+        let mut right = part.b.data.as_ptr().add(part.b.rows * part.first);
+        let mut k = 0;
+        while k < part.b.rows {
+            let stretch = part.left.stretch(row, k);
+            let mut left = part.left.a.data.as_ptr().add(stretch.first);
+            for _ in 0..stretch.count {
+                let mut vectors = [_mm512_setzero_ps(); V];
                 for v in 0..V {
-                    sums[r][v] = _mm512_fmadd_ps(number, vectors[v], sums[r][v]);
+                    vectors[v] = _mm512_loadu_ps(right.add(LANES * v));
+                    _mm_prefetch::<_MM_HINT_T0>(right.wrapping_add(LANES * (v + AHEAD * V)).cast());
                 }
+                for r in 0..R {
+                    let number = _mm512_set1_ps(*left.add(r * stretch.row));
+                    for v in 0..V {
+                        sums[r][v] = _mm512_fmadd_ps(number, vectors[v], sums[r][v]);
+                    }
+                }
+                left = left.wrapping_add(stretch.step);
+                right = right.add(LANES * V);
             }
-            left = left.wrapping_add(step);
-            right = right.add(LANES * V);
+            k += stretch.count;
         }
     }
+}
+
+/// Operations a second of multiply-adds in registers, in units of 1e9. AVX-512F must be there.
+#[allow(unsafe_code)]
+pub(super) fn peak(rounds: usize) -> f64 {
+    #[target_feature(enable = "avx512f")]
+    fn multiply_adds(rounds: usize) -> f64 {
+        const SUMS: usize = 24;
+        let (factor, term) = black_box((_mm512_set1_ps(0.999), _mm512_set1_ps(0.5)));
+        let mut sums = [_mm512_set1_ps(1.0); SUMS];
+        for _ in 0..rounds {
+            sums.iter_mut().for_each(|sum| *sum = _mm512_fmadd_ps(*sum, factor, term));
+        }
+        black_box(sums);
+        (2 * LANES * SUMS * rounds) as f64
+    }
+    assert!(is_x86_feature_detected!("avx512f"));
+    // SAFETY: the feature was just detected.
+    timed(|| unsafe { multiply_adds(rounds) })
 }

@@ -4,15 +4,37 @@
 //! back, while it is near the core; then each layer's weights gather their gradient over the blocks in order. So no sum
 //! depends on who computes it.
 
+mod half;
+
 use std::ops::Range;
 
 use rayon::prelude::*;
+use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::gemm::{End, Panels, Start, multiply, multiply_transposed};
+use crate::gemm::half::{Tiles, Unit, pays};
+use crate::gemm::{End, Out, PANEL, Panels, Start, multiply, multiply_transposed};
 use crate::rows::Rows;
 use crate::tower::{Activation, Layer, RowScaling, Tower};
 use crate::wide::{add_scaled32, wide};
+
+/// The numbers that products of a training step read; they always sum in `f32`, and weights and moments are `f32`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// 24 significant bits.
+    F32,
+    /// bf16: 8 significant bits, rounded to nearest, in the exponent range of `f32`.
+    Bf16,
+}
+
+impl Precision {
+    /// bf16 where this processor multiplies it faster than `f32`: with a matrix unit, or with inner products of pairs at full
+    /// speed.
+    pub fn fastest() -> Self {
+        if pays() { Precision::Bf16 } else { Precision::F32 }
+    }
+}
 
 /// Rows of a block: an inner dimension whose panels stay in the first level of the cache.
 const BLOCK: usize = 128;
@@ -38,11 +60,6 @@ impl Part {
     fn bias(&self) -> Range<usize> {
         let end = self.weights().end;
         end..end + self.outputs
-    }
-
-    /// Whether the slope needs the values before the activation: ReLU's and the identity's are known without.
-    fn keeps_slopes(&self) -> bool {
-        !matches!(self.activation, Activation::Identity | Activation::Relu)
     }
 }
 
@@ -184,54 +201,69 @@ impl Gradient {
 
 /// Everything that passes over one batch need, allocated once for the largest.
 pub(crate) struct Tape {
-    /// Rows of the last forward pass.
+    /// Rows of the last forward pass, and of the largest one.
     rows: usize,
-    /// Each layer's weights, and their transposes (none for the first, whose inputs need no gradient).
-    weights: Vec<Panels>,
-    transposed: Vec<Panels>,
-    blocks: Vec<Block>,
+    batch: usize,
+    form: Form,
     outputs: Vec<f32>,
 }
 
+/// Each layer's weights, their transposes (none for the first, whose inputs need no gradient), and the blocks of rows.
+enum Form {
+    Single { weights: Vec<Panels>, transposed: Vec<Panels>, blocks: Vec<Block> },
+    Half { unit: Unit, weights: Vec<Tiles>, transposed: Vec<Tiles>, blocks: Vec<half::Block> },
+}
+
 /// What a block of rows leaves on the tape.
+#[derive(Clone, Default)]
 struct Block {
-    /// Factor of each row, and the scaled dense rows; empty without row scaling.
+    /// Factor of each row; empty without row scaling.
     factors: Vec<f64>,
-    scaled: Vec<f32>,
-    /// Outputs of each layer but the last, whose are the tape's.
-    values: Vec<Vec<f32>>,
+    /// The rows as the net takes them, unless they are sparse.
+    input: Panels,
+    /// Outputs of each layer but the last, whose are the tape's unless they need slopes.
+    values: Vec<Panels>,
     /// Slopes of those activations that need them; else empty.
-    slopes: Vec<Vec<f32>>,
+    slopes: Vec<Panels>,
     /// d loss / d (x W + b) of each layer, and its sums over the rows.
-    deltas: Vec<Vec<f32>>,
+    deltas: Vec<Panels>,
     sums: Vec<Vec<f32>>,
 }
 
-impl Tape {
-    /// A tape for batches of up to `batch` rows.
-    pub(crate) fn new(net: &Net, batch: usize) -> Self {
-        let block = |first: usize| {
-            let rows = BLOCK.min(batch - first);
-            let buffers = |chosen: &dyn Fn(usize, &Part) -> bool| -> Vec<Vec<f32>> {
-                let length = |(i, part): (usize, &Part)| if chosen(i, part) { rows * part.outputs } else { 0 };
-                net.parts.iter().enumerate().map(|at| vec![0.0; length(at)]).collect()
-            };
-            Block {
-                factors: Vec::new(),
-                scaled: Vec::new(),
-                values: buffers(&|i, _| i + 1 < net.parts.len()),
-                slopes: buffers(&|_, part| part.keeps_slopes()),
-                deltas: buffers(&|_, _| true),
-                sums: net.parts.iter().map(|part| vec![0.0; part.outputs]).collect(),
-            }
-        };
-        Tape {
-            rows: 0,
-            weights: vec![Panels::default(); net.parts.len()],
-            transposed: vec![Panels::default(); net.parts.len()],
-            blocks: (0..batch).step_by(BLOCK).map(block).collect(),
-            outputs: vec![0.0; batch * net.outputs()],
+impl Net {
+    /// Whether layer `i` leaves slopes on the tape: the identity's are 1, and ReLU's are known from what the next layer reads.
+    fn keeps_slopes(&self, i: usize) -> bool {
+        match self.parts[i].activation {
+            Activation::Identity => false,
+            Activation::Relu => i + 1 == self.parts.len(),
+            _ => true,
         }
+    }
+}
+
+impl Tape {
+    /// A tape for batches of up to `batch` rows, in `f32`.
+    pub(crate) fn new(net: &Net, batch: usize) -> Self {
+        Tape::with_precision(net, batch, Precision::F32)
+    }
+
+    /// A tape for batches of up to `batch` rows, whose products read numbers of this precision.
+    pub(crate) fn with_precision(net: &Net, batch: usize, precision: Precision) -> Self {
+        let (layers, blocks) = (net.parts.len(), batch.div_ceil(BLOCK));
+        let form = match precision {
+            Precision::F32 => Form::Single {
+                weights: vec![Panels::default(); layers],
+                transposed: vec![Panels::default(); layers],
+                blocks: vec![Block::new(net); blocks],
+            },
+            Precision::Bf16 => Form::Half {
+                unit: Unit::best(),
+                weights: vec![Tiles::default(); layers],
+                transposed: vec![Tiles::default(); layers],
+                blocks: vec![half::Block::new(net); blocks],
+            },
+        };
+        Tape { rows: 0, batch, form, outputs: vec![0.0; batch * net.outputs()] }
     }
 
     /// Rows of the last forward pass.
@@ -241,12 +273,7 @@ impl Tape {
 
     /// Outputs of the last forward pass, row-major `(rows, outputs)`.
     pub(crate) fn outputs(&self) -> &[f32] {
-        &self.outputs[..self.rows * (self.outputs.len() / self.capacity().max(1))]
-    }
-
-    fn capacity(&self) -> usize {
-        let last = self.blocks.last().map_or(0, |b| b.deltas[0].len() / b.sums[0].len());
-        self.blocks.len().saturating_sub(1) * BLOCK + last
+        &self.outputs[..self.outputs.len() / self.batch.max(1) * self.rows]
     }
 }
 
@@ -260,119 +287,155 @@ pub(crate) fn forward(net: &Net, rows: &Rows<'_>, tape: &mut Tape) -> Result<()>
     if rows.dim() != net.inputs() {
         return Err(Error::shape("tower input", format!("{} feature columns", net.inputs()), rows.dim()));
     }
-    if rows.len() > tape.capacity() {
-        return Err(Error::shape("batch", format!("at most {} rows", tape.capacity()), rows.len()));
+    if rows.len() > tape.batch {
+        return Err(Error::shape("batch", format!("at most {} rows", tape.batch), rows.len()));
     }
     tape.rows = rows.len();
-    let sparse = matches!(rows, Rows::Sparse { .. });
-    let packs = tape.weights.par_iter_mut().zip(&net.parts).skip(usize::from(sparse));
-    packs.for_each(|(panels, part)| panels.pack(&net.parameters[part.weights()], part.inputs, part.outputs));
-    let (weights, count) = (&tape.weights, rows.len().div_ceil(BLOCK));
-    let outputs = tape.outputs[..rows.len() * net.outputs()].par_chunks_mut(BLOCK * net.outputs());
-    tape.blocks[..count].par_iter_mut().zip(outputs).enumerate().for_each(|(i, (block, outputs))| {
-        let own = i * BLOCK..rows.len().min((i + 1) * BLOCK);
-        block.forward(net, weights, rows.slice(own), outputs);
-    });
+    let skip = usize::from(matches!(rows, Rows::Sparse { .. }));
+    let own = |i: usize| rows.slice(i * BLOCK..rows.len().min((i + 1) * BLOCK));
+    let (count, width) = (rows.len().div_ceil(BLOCK), BLOCK * net.outputs());
+    let outputs = &mut tape.outputs[..rows.len() * net.outputs()];
+    let parameters = |part: &Part| &net.parameters[part.weights()];
+    // Layer by layer: a layer's weights stay near the core while the blocks pass by.
+    match &mut tape.form {
+        Form::Single { weights, blocks, .. } => {
+            let packs = weights.par_iter_mut().zip(&net.parts).skip(skip);
+            packs.for_each(|(panels, part)| panels.pack(parameters(part), part.outputs));
+            for layer in 0..net.parts.len() {
+                let blocks = blocks[..count].par_iter_mut().zip(outputs.par_chunks_mut(width)).enumerate();
+                blocks.for_each(|(i, (block, outputs))| block.forward(net, layer, weights, &own(i), outputs));
+            }
+        }
+        Form::Half { unit, weights, blocks, .. } => {
+            let packs = weights.par_iter_mut().zip(&net.parts).skip(skip);
+            packs.for_each(|(tiles, part)| half::pack(tiles, parameters(part), part.outputs, false));
+            // Half the bytes: all weights stay near the core, and so does a block.
+            let blocks = blocks[..count].par_iter_mut().zip(outputs.par_chunks_mut(width)).enumerate();
+            blocks.for_each(|(i, (block, outputs))| {
+                for layer in 0..net.parts.len() {
+                    block.forward(net, *unit, layer, weights, &own(i), outputs);
+                }
+            });
+        }
+    }
     Ok(())
 }
 
+/// Each row's factor; none without row scaling.
+fn row_factors(net: &Net, rows: &Rows<'_>) -> Vec<f64> {
+    match net.scaling {
+        RowScaling::None => Vec::new(),
+        scaling => (0..rows.len()).map(|row| scaling.factor(rows.squared_norm(row))).collect(),
+    }
+}
+
 impl Block {
-    fn forward(&mut self, net: &Net, weights: &[Panels], rows: Rows<'_>, outputs: &mut [f32]) {
-        self.scale_rows(net.scaling, &rows);
-        let last = net.parts.len() - 1;
-        for (i, part) in net.parts.iter().enumerate() {
-            let (before, own) = self.values.split_at_mut(i);
-            let length = rows.len() * part.outputs;
-            let value = if i == last { &mut *outputs } else { &mut own[0][..length] };
-            let slope = if part.keeps_slopes() { Some(&mut self.slopes[i][..length]) } else { None };
-            // The product goes where the activation starts from.
-            let target = match &slope {
-                Some(_) => &mut self.slopes[i][..length],
-                None => &mut *value,
-            };
-            let end = if part.activation == Activation::Relu { End::Relu } else { End::Keep };
-            let bias = &net.parameters[part.bias()];
-            match (i, rows) {
-                (0, Rows::Sparse { .. }) => {
-                    gather(&rows, &self.factors, &net.parameters[part.weights()], bias, target);
-                    if part.activation == Activation::Relu {
-                        part.activation.apply32(target);
-                    }
-                }
-                (0, Rows::Dense { data, .. }) => {
-                    let data = if self.scaled.is_empty() { data } else { &self.scaled[..data.len()] };
-                    multiply(data, &weights[0], Start::Bias(bias), end, target);
-                }
-                _ => {
-                    let input = &before[i - 1][..rows.len() * part.inputs];
-                    multiply(input, &weights[i], Start::Bias(bias), end, target);
-                }
+    fn new(net: &Net) -> Self {
+        let forms = vec![Panels::default(); net.parts.len()];
+        let sums = net.parts.iter().map(|part| vec![0.0; part.outputs.next_multiple_of(PANEL)]).collect();
+        Block { values: forms.clone(), slopes: forms.clone(), deltas: forms, sums, ..Block::default() }
+    }
+
+    /// Layer `i` of the block's `rows`.
+    fn forward(&mut self, net: &Net, i: usize, weights: &[Panels], rows: &Rows<'_>, outputs: &mut [f32]) {
+        if i == 0 {
+            self.take(net, rows);
+        }
+        let part = &net.parts[i];
+        let (before, own) = self.values.split_at_mut(i);
+        let (value, slope) = (&mut own[0], &mut self.slopes[i]);
+        let (keeps, last, bias) = (net.keeps_slopes(i), i + 1 == net.parts.len(), &net.parameters[part.bias()]);
+        let relu = part.activation == Activation::Relu && !keeps;
+        // The product goes where the activation starts from.
+        let target = if keeps { &mut *slope } else { &mut *value };
+        if let (0, Rows::Sparse { .. }) = (i, rows) {
+            gather(rows, &self.factors, &net.parameters[part.weights()], bias, target);
+            if relu {
+                part.activation.apply32(target.data_mut());
             }
-            if part.keeps_slopes() {
-                part.activation.value_and_slope32(&mut self.slopes[i][..length], value);
+            if last && !keeps {
+                target.unpack_with(outputs, |v| v);
+            }
+        } else {
+            let input = if i == 0 { &self.input } else { &before[i - 1] };
+            let end = if relu { End::Relu } else { End::Keep };
+            let out = if last && !keeps { Out::Rows(&mut *outputs) } else { Out::Panels(target) };
+            multiply(input, &weights[i], Start::Bias(bias), end, out);
+        }
+        if keeps {
+            value.reshape(rows.len(), part.outputs);
+            part.activation.value_and_slope32(slope.data_mut(), value.data_mut());
+            if last {
+                value.unpack_with(outputs, |v| v);
             }
         }
-        if net.scale != 1.0 {
+        if last && net.scale != 1.0 {
             outputs.iter_mut().for_each(|v| *v *= net.scale);
         }
     }
 
-    /// Notes each row's factor and, of dense rows, the product with it.
-    fn scale_rows(&mut self, scaling: RowScaling, rows: &Rows<'_>) {
-        self.factors.clear();
-        self.scaled.clear();
-        if scaling == RowScaling::None {
-            return;
-        }
-        self.factors.extend((0..rows.len()).map(|row| scaling.factor(rows.squared_norm(row))));
-        if let Rows::Dense { data, dim } = *rows {
-            for (row, factor) in data.chunks_exact(dim).zip(&self.factors) {
-                self.scaled.extend(row.iter().map(|&v| (f64::from(v) * factor) as f32));
+    /// Notes each row's factor and takes dense rows with it.
+    fn take(&mut self, net: &Net, rows: &Rows<'_>) {
+        self.factors = row_factors(net, rows);
+        match *rows {
+            Rows::Sparse { .. } => {}
+            Rows::Dense { data, dim } if self.factors.is_empty() => self.input.pack(data, dim),
+            Rows::Dense { data, dim } => {
+                self.input.pack_with(data, dim, |row, v| (f64::from(v) * self.factors[row]) as f32);
             }
         }
     }
 
-    /// `deltas` of all layers, last to first, from `d_outputs`, and their sums over the rows.
-    fn backward(&mut self, net: &Net, transposed: &[Panels], outputs: &[f32], d_outputs: &[f32]) {
-        let rows = d_outputs.len() / net.outputs();
+    /// `deltas` of the last layer from the slopes of the outputs.
+    fn enter(&mut self, net: &Net, d_outputs: &[f32]) {
         let last = net.parts.len() - 1;
-        let delta = &mut self.deltas[last][..d_outputs.len()];
-        delta.copy_from_slice(d_outputs);
-        if net.scale != 1.0 {
-            delta.iter_mut().for_each(|v| *v *= net.scale);
+        let delta = &mut self.deltas[last];
+        if net.scale == 1.0 {
+            delta.pack(d_outputs, net.outputs());
+        } else {
+            delta.pack_with(d_outputs, net.outputs(), |_, v| net.scale * v);
         }
-        match net.parts[last].activation {
-            Activation::Identity => {}
-            Activation::Relu => delta.iter_mut().zip(outputs).for_each(|(d, &v)| *d = if v > 0.0 { *d } else { 0.0 }),
-            _ => delta.iter_mut().zip(&self.slopes[last]).for_each(|(d, slope)| *d *= slope),
+        if net.keeps_slopes(last) {
+            delta.data_mut().iter_mut().zip(self.slopes[last].data()).for_each(|(d, slope)| *d *= slope);
         }
-        for i in (1..=last).rev() {
-            let (part, below) = (&net.parts[i], &net.parts[i - 1]);
-            let length = rows * part.inputs;
-            let (before, own) = self.deltas.split_at_mut(i);
-            let end = match below.activation {
-                Activation::Identity => End::Keep,
-                Activation::Relu => End::Where(&self.values[i - 1][..length]),
-                _ => End::Times(&self.slopes[i - 1][..length]),
-            };
-            let target = &mut before[i - 1][..length];
-            multiply(&own[0][..rows * part.outputs], &transposed[i], Start::Zero, end, target);
-        }
-        for ((sums, delta), part) in self.sums.iter_mut().zip(&self.deltas).zip(&net.parts) {
-            column_sums(&delta[..rows * part.outputs], sums);
+        self.sum(last);
+    }
+
+    /// `deltas` of the layer before layer `i` from those of layer `i`.
+    fn backward(&mut self, net: &Net, i: usize, transposed: &Panels) {
+        let (before, own) = self.deltas.split_at_mut(i);
+        let end = match net.parts[i - 1].activation {
+            Activation::Identity => End::Keep,
+            Activation::Relu => End::Where(&self.values[i - 1]),
+            _ => End::Times(&self.slopes[i - 1]),
+        };
+        multiply(&own[0], transposed, Start::Zero, end, Out::Panels(&mut before[i - 1]));
+        self.sum(i - 1);
+    }
+
+    /// The sums of layer `i`'s deltas over the rows.
+    fn sum(&mut self, i: usize) {
+        let (sums, delta) = (&mut self.sums[i], &self.deltas[i]);
+        for first in (0..delta.columns()).step_by(PANEL) {
+            column_sums(delta.panel(first), &mut sums[first..first + delta.stride(first)]);
         }
     }
 }
 
 /// `factor x W + b` of sparse rows.
-fn gather(rows: &Rows<'_>, factors: &[f64], weights: &[f32], bias: &[f32], out: &mut [f32]) {
+fn gather(rows: &Rows<'_>, factors: &[f64], weights: &[f32], bias: &[f32], out: &mut Panels) {
     let width = bias.len();
-    for (row, out) in out.chunks_exact_mut(width).enumerate() {
-        out.copy_from_slice(bias);
-        let factor = factors.get(row).copied().unwrap_or(1.0);
-        rows.for_each(row, |column, value| {
-            add_scaled32(out, (f64::from(value) * factor) as f32, &weights[column * width..(column + 1) * width]);
-        });
+    out.reshape(rows.len(), width);
+    for first in (0..width).step_by(PANEL) {
+        let (stride, own) = (out.stride(first), PANEL.min(width - first));
+        for (row, out) in out.panel_mut(first).chunks_exact_mut(stride).enumerate() {
+            out[..own].copy_from_slice(&bias[first..first + own]);
+            let factor = factors.get(row).copied().unwrap_or(1.0);
+            rows.for_each(row, |column, value| {
+                let weights = &weights[column * width + first..][..own];
+                add_scaled32(&mut out[..own], (f64::from(value) * factor) as f32, weights);
+            });
+        }
     }
 }
 
@@ -401,23 +464,81 @@ pub(crate) fn backward(
         let expected = format!("slopes of {expected} outputs and of {} parameters", net.parameters.len());
         return Err(Error::shape("backward pass", expected, got));
     }
-    let packs = tape.transposed.par_iter_mut().zip(&net.parts).skip(1);
-    packs.for_each(|(panels, part)| {
-        panels.pack_transposed(&net.parameters[part.weights()], part.outputs, part.inputs);
-    });
-    let count = rows.len().div_ceil(BLOCK);
-    let (transposed, width) = (&tape.transposed, BLOCK * net.outputs());
-    let ends = tape.outputs.par_chunks(width).zip(d_outputs.par_chunks(width));
-    tape.blocks[..count].par_iter_mut().zip(ends).for_each(|(block, (outputs, d_outputs))| {
-        block.backward(net, transposed, outputs, d_outputs);
-    });
-    gather_gradient(net, rows, &tape.blocks[..count], gradient);
+    let (count, width) = (rows.len().div_ceil(BLOCK), BLOCK * net.outputs());
+    let sparse = matches!(rows, Rows::Sparse { .. });
+    let parameters = |part: &Part| &net.parameters[part.weights()];
+    match &mut tape.form {
+        Form::Single { transposed, blocks, .. } => {
+            let packs = transposed.par_iter_mut().zip(&net.parts).skip(1);
+            packs.for_each(|(panels, part)| panels.pack_transposed(parameters(part), part.inputs));
+            let blocks = &mut blocks[..count];
+            let ends = blocks.par_iter_mut().zip(d_outputs.par_chunks(width));
+            ends.for_each(|(block, d_outputs)| block.enter(net, d_outputs));
+            for i in (1..net.parts.len()).rev() {
+                blocks.par_iter_mut().for_each(|block| block.backward(net, i, &transposed[i]));
+            }
+        }
+        Form::Half { unit, transposed, blocks, .. } => {
+            let packs = transposed.par_iter_mut().zip(&net.parts).skip(1);
+            packs.for_each(|(tiles, part)| half::pack(tiles, parameters(part), part.outputs, true));
+            let blocks = &mut blocks[..count];
+            let ends = blocks.par_iter_mut().zip(d_outputs.par_chunks(width));
+            ends.for_each(|(block, d_outputs)| {
+                block.enter(net, d_outputs, sparse);
+                for i in (1..net.parts.len()).rev() {
+                    block.backward(net, *unit, i, &transposed[i], sparse);
+                }
+            });
+        }
+    }
+    gather_gradient(net, rows, tape, gradient);
     Ok(())
 }
 
+impl Tape {
+    fn factor(&self, row: usize) -> f64 {
+        let factors = match &self.form {
+            Form::Single { blocks, .. } => &blocks[row / BLOCK].factors,
+            Form::Half { blocks, .. } => &blocks[row / BLOCK].factors,
+        };
+        factors.get(row % BLOCK).copied().unwrap_or(1.0)
+    }
+
+    /// A block's deltas of the first layer.
+    fn first_delta(&self, block: usize) -> &Panels {
+        match &self.form {
+            Form::Single { blocks, .. } => &blocks[block].deltas[0],
+            Form::Half { blocks, .. } => &blocks[block].first,
+        }
+    }
+
+    /// The gradient of layer `i`'s bias.
+    fn bias_gradient(&self, i: usize, bias: &mut [f32]) {
+        bias.fill(0.0);
+        for block in 0..self.rows.div_ceil(BLOCK) {
+            let sums = match &self.form {
+                Form::Single { blocks, .. } => &blocks[block].sums[i],
+                Form::Half { blocks, .. } => &blocks[block].sums[i],
+            };
+            add_scaled32(bias, 1.0, sums);
+        }
+    }
+
+    /// The gradient of the `chosen` rows of layer `i`'s weights.
+    fn weight_gradient(&self, i: usize, chosen: Range<usize>, width: usize, target: &mut [f32]) {
+        let count = self.rows.div_ceil(BLOCK);
+        match &self.form {
+            Form::Single { blocks, .. } => weight_gradient(i, chosen, &blocks[..count], target),
+            Form::Half { unit, blocks, .. } => {
+                half::weight_gradient(*unit, i, chosen, &blocks[..count], width, target);
+            }
+        }
+    }
+}
+
 /// The gradient of every weight and bias, from the deltas of all blocks.
-fn gather_gradient(net: &Net, rows: &Rows<'_>, blocks: &[Block], gradient: &mut Gradient) {
-    let sparse = matches!(rows, Rows::Sparse { .. }).then(|| Columns::of(rows, blocks));
+fn gather_gradient(net: &Net, rows: &Rows<'_>, tape: &Tape, gradient: &mut Gradient) {
+    let sparse = matches!(rows, Rows::Sparse { .. }).then(|| Columns::of(rows, tape));
     gradient.touch(sparse.as_ref().map(|columns| columns.touched.clone()));
     let mut tasks: Vec<Box<dyn FnOnce() + Send + '_>> = Vec::new();
     let mut left = &mut gradient.values[..];
@@ -425,38 +546,28 @@ fn gather_gradient(net: &Net, rows: &Rows<'_>, blocks: &[Block], gradient: &mut 
         let (weights, rest) = left.split_at_mut(part.inputs * part.outputs);
         let (bias, rest) = rest.split_at_mut(part.outputs);
         left = rest;
-        tasks.push(Box::new(move || {
-            bias.fill(0.0);
-            blocks.iter().for_each(|block| add_scaled32(bias, 1.0, &block.sums[i]));
-        }));
+        tasks.push(Box::new(move || tape.bias_gradient(i, bias)));
         if let (0, Some(columns)) = (i, &sparse) {
-            tasks.extend(columns.tasks(blocks, part.outputs, weights));
+            tasks.extend(columns.tasks(tape, part.outputs, weights));
             continue;
         }
         for (chunk, target) in weights.chunks_mut(CHUNK * part.outputs).enumerate() {
             let chosen = chunk * CHUNK..part.inputs.min((chunk + 1) * CHUNK);
-            tasks.push(Box::new(move || weight_gradient(part, i, chosen, rows, blocks, target)));
+            tasks.push(Box::new(move || tape.weight_gradient(i, chosen, part.outputs, target)));
         }
     }
     tasks.into_par_iter().for_each(|task| task());
 }
 
 /// `target = sum over the blocks of (inputs of layer i, columns chosen)^T deltas`.
-fn weight_gradient(part: &Part, i: usize, chosen: Range<usize>, rows: &Rows<'_>, blocks: &[Block], target: &mut [f32]) {
+fn weight_gradient(i: usize, chosen: Range<usize>, blocks: &[Block], target: &mut [f32]) {
     if blocks.is_empty() {
         target.fill(0.0);
     }
     for (b, block) in blocks.iter().enumerate() {
-        let count = BLOCK.min(rows.len() - b * BLOCK);
-        let range = b * BLOCK * part.inputs..(b * BLOCK + count) * part.inputs;
-        let input = match (i, *rows) {
-            (0, Rows::Dense { data, .. }) if block.scaled.is_empty() => &data[range],
-            (0, _) => &block.scaled[..],
-            _ => &block.values[i - 1][..count * part.inputs],
-        };
+        let input = if i == 0 { &block.input } else { &block.values[i - 1] };
         let start = if b == 0 { Start::Zero } else { Start::Sum };
-        let delta = &block.deltas[i][..count * part.outputs];
-        multiply_transposed(input, part.inputs, chosen.clone(), delta, part.outputs, start, target);
+        multiply_transposed(input, chosen.clone(), &block.deltas[i], start, target);
     }
 }
 
@@ -473,7 +584,7 @@ struct Columns {
 const TOUCHED: usize = 256;
 
 impl Columns {
-    fn of(rows: &Rows<'_>, blocks: &[Block]) -> Self {
+    fn of(rows: &Rows<'_>, tape: &Tape) -> Self {
         let mut counts = vec![0usize; rows.dim()];
         let mut touched = Vec::new();
         for row in 0..rows.len() {
@@ -493,7 +604,7 @@ impl Columns {
         starts.push(total);
         let mut entries = vec![(0, 0.0); total];
         for row in 0..rows.len() {
-            let factor = blocks[row / BLOCK].factors.get(row % BLOCK).copied().unwrap_or(1.0);
+            let factor = tape.factor(row);
             rows.for_each(row, |column, value| {
                 entries[counts[column]] = (row as u32, (f64::from(value) * factor) as f32);
                 counts[column] += 1;
@@ -503,12 +614,7 @@ impl Columns {
     }
 
     /// Tasks that write the touched rows of `weights`.
-    fn tasks<'a>(
-        &'a self,
-        blocks: &'a [Block],
-        width: usize,
-        weights: &'a mut [f32],
-    ) -> Vec<Box<dyn FnOnce() + Send + 'a>> {
+    fn tasks<'a>(&'a self, tape: &'a Tape, width: usize, weights: &'a mut [f32]) -> Vec<Box<dyn FnOnce() + Send + 'a>> {
         let (mut tasks, mut left, mut passed) = (Vec::<Box<dyn FnOnce() + Send + 'a>>::new(), weights, 0);
         for (group, columns) in self.touched.chunks(TOUCHED).enumerate() {
             let (first, end) = (columns[0] as usize, columns[columns.len() - 1] as usize + 1);
@@ -520,8 +626,12 @@ impl Columns {
                     let out = &mut own[(column as usize - first) * width..][..width];
                     let t = group * TOUCHED + at;
                     for &(row, value) in &self.entries[self.starts[t]..self.starts[t + 1]] {
-                        let (block, row) = (row as usize / BLOCK, row as usize % BLOCK);
-                        add_scaled32(out, value, &blocks[block].deltas[0][row * width..(row + 1) * width]);
+                        let (delta, row) = (tape.first_delta(row as usize / BLOCK), row as usize % BLOCK);
+                        for first in (0..width).step_by(PANEL) {
+                            let (stride, own) = (delta.stride(first), PANEL.min(width - first));
+                            let slopes = &delta.panel(first)[row * stride..][..own];
+                            add_scaled32(&mut out[first..first + own], value, slopes);
+                        }
                     }
                 }
             }));

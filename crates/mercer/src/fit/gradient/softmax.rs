@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::gemm::{End, Panels, Start, multiply, multiply_transposed};
+use crate::gemm::{End, Out, PANEL, Panels, Start, multiply, multiply_transposed};
 use crate::wide::{exp32, wide};
 
 /// One batch; all matrices row-major.
@@ -52,9 +52,17 @@ pub(crate) struct Softmax {
     /// Keys as the right side of the scores, and of the queries' gradient.
     transposed: Panels,
     packed: Panels,
-    /// Queries times the inverse temperature.
-    scaled: Vec<f32>,
-    scores: Vec<f32>,
+    blocks: Vec<Block>,
+}
+
+/// A block of queries.
+#[derive(Clone, Debug, Default)]
+struct Block {
+    /// Queries times the inverse temperature, and times their factors.
+    scaled: Panels,
+    factored: Panels,
+    /// Scores, then their exponentials.
+    scores: Panels,
     state: Vec<State>,
 }
 
@@ -69,7 +77,15 @@ struct State {
     factor: f32,
 }
 
+impl State {
+    const NONE: State = State { largest: f32::NEG_INFINITY, sum: 0.0, positive: 0.0, factor: 0.0 };
+}
+
 impl SoftmaxBatch<'_> {
+    fn weight(&self, query: usize) -> f64 {
+        self.weight.map_or(1.0, |w| f64::from(w[query]))
+    }
+
     fn check(&self, d_queries: &[f32], d_keys: &[f32]) -> Result<()> {
         let (b, dim) = (self.positive.len(), self.dim);
         let shape = |what: &str, expected: usize, got: usize| match expected == got {
@@ -143,172 +159,180 @@ impl Softmax {
             d_keys.fill(0.0);
             return Ok(SoftmaxLoss { loss: 0.0, d_scale: 0.0 });
         }
-        self.scaled.clear();
-        self.scaled.extend(batch.queries.iter().map(|v| v * batch.scale));
-        self.scores.resize(b * m.min(KEYS), 0.0);
-        let fresh = State { largest: f32::NEG_INFINITY, sum: 0.0, positive: 0.0, factor: 0.0 };
-        self.state.clear();
-        self.state.resize(b, fresh);
+        self.blocks.resize(b.div_ceil(QUERIES), Block::default());
+        for (block, queries) in self.blocks.iter_mut().zip(batch.queries.chunks(QUERIES * dim)) {
+            block.scaled.pack_with(queries, dim, |_, v| v * batch.scale);
+            block.state.clear();
+            block.state.resize(queries.len() / dim, State::NONE);
+        }
+        // Over more keys than are held at a time, largest scores and sums come first.
         let once = m <= KEYS;
-        if !once {
-            // Largest scores and sums over all keys come first.
-            for first in (0..m).step_by(KEYS) {
-                self.pack(batch, first, false);
-                self.each_block(batch, first, true, None);
-            }
-            self.factors(batch, total);
+        for first in (0..m).step_by(KEYS).filter(|_| !once) {
+            self.pack(batch, first);
+            let keys = &self.transposed;
+            self.blocks.par_iter_mut().enumerate().for_each(|(i, block)| {
+                block.scores(batch, i * QUERIES, keys, first);
+                block.look();
+                block.exponentials(batch, i * QUERIES, first, true);
+            });
         }
         for first in (0..m).step_by(KEYS) {
-            let count = KEYS.min(m - first);
-            self.pack(batch, first, true);
-            self.each_block(batch, first, once, Some((d_queries, total)));
-            self.gather_keys(count, dim, &mut d_keys[first * dim..(first + count) * dim]);
+            let count = self.pack(batch, first);
+            let (transposed, packed) = (&self.transposed, &self.packed);
+            let blocks = self.blocks.par_iter_mut().zip(d_queries.par_chunks_mut(QUERIES * dim)).enumerate();
+            blocks.for_each(|(i, (block, d_queries))| {
+                block.scores(batch, i * QUERIES, transposed, first);
+                if once {
+                    block.look();
+                }
+                block.exponentials(batch, i * QUERIES, first, once);
+                block.finish(batch, i * QUERIES, first, total);
+                multiply(&block.scores, packed, Start::Sum, End::Keep, Out::Rows(d_queries));
+            });
+            let d_keys = &mut d_keys[first * dim..(first + count) * dim];
+            d_keys.par_chunks_mut(CHUNK * dim).enumerate().for_each(|(chunk, target)| {
+                let chosen = chunk * CHUNK..chunk * CHUNK + target.len() / dim;
+                for (i, block) in self.blocks.iter().enumerate() {
+                    let start = if i == 0 { Start::Zero } else { Start::Sum };
+                    multiply_transposed(&block.scores, chosen.clone(), &block.factored, start, target);
+                }
+            });
         }
-        let mut d_scale = 0.0;
-        for (i, row) in d_queries.chunks_exact_mut(dim).enumerate() {
-            let factor = self.state[i].factor * batch.scale;
-            let query = &batch.queries[i * dim..(i + 1) * dim];
-            for (d, q) in row.iter_mut().zip(query) {
-                *d *= factor;
-                d_scale += f64::from(*d) * f64::from(*q);
-            }
+        let (mut loss, mut d_scale) = (0.0, 0.0);
+        let rows = d_queries.chunks_exact_mut(dim).zip(batch.queries.chunks_exact(dim));
+        for ((d_row, row), (i, state)) in rows.zip(self.blocks.iter().flat_map(|b| &b.state).enumerate()) {
+            let factor = state.factor * batch.scale;
+            d_row.iter_mut().for_each(|d| *d *= factor);
+            d_scale += f64::from(dot32(d_row, row));
+            loss += batch.weight(i) * (state.sum.ln() + f64::from(state.largest) - f64::from(state.positive));
         }
-        let weight = |i: usize| batch.weight.map_or(1.0, |w| f64::from(w[i]));
-        let rows = self.state.iter().enumerate();
-        let loss = rows.map(|(i, s)| weight(i) * (s.sum.ln() + f64::from(s.largest) - f64::from(s.positive)));
-        Ok(SoftmaxLoss { loss: loss.sum::<f64>() / total, d_scale: d_scale / f64::from(batch.scale) })
+        Ok(SoftmaxLoss { loss: loss / total, d_scale: d_scale / f64::from(batch.scale) })
     }
 
-    fn pack(&mut self, batch: &SoftmaxBatch<'_>, first: usize, both: bool) {
+    /// Packs the keys from `first` on; returns their number.
+    fn pack(&mut self, batch: &SoftmaxBatch<'_>, first: usize) -> usize {
         let dim = batch.dim;
         let count = KEYS.min(batch.keys.len() / dim - first);
         let keys = &batch.keys[first * dim..(first + count) * dim];
-        self.transposed.pack_transposed(keys, dim, count);
-        if both {
-            self.packed.pack(keys, count, dim);
-        }
+        self.transposed.pack_transposed(keys, count);
+        self.packed.pack(keys, dim);
+        count
     }
+}
 
-    /// Passes the keys from `first` on over all blocks of queries: the scores; with `look`, largest scores and sums; with
-    /// `gradient` (and the sum of weights), exponentials and the queries' slopes before their factors.
-    fn each_block(&mut self, batch: &SoftmaxBatch<'_>, first: usize, look: bool, gradient: Option<(&mut [f32], f64)>) {
-        let (dim, count) = (batch.dim, self.transposed.columns());
-        let scores = &mut self.scores[..batch.positive.len() * count];
-        let (transposed, packed, scaled) = (&self.transposed, &self.packed, &self.scaled);
-        let bias = batch.offset.map_or(Start::Zero, |offset| Start::Bias(&offset[first..first + count]));
-        let ask = |block: usize, scores: &mut [f32], state: &mut [State]| {
-            let queries = &scaled[block * QUERIES * dim..][..state.len() * dim];
-            multiply(queries, transposed, bias, End::Keep, scores);
-            for (i, (row, state)) in scores.chunks_exact_mut(count).zip(state.iter_mut()).enumerate() {
-                let query = block * QUERIES + i;
-                batch.masks(query, first, count, |at| row[at] = f32::NEG_INFINITY);
-                if let Some(at) = batch.positive_in(query, first, count) {
-                    state.positive = row[at];
-                }
-                if look {
-                    let largest = largest(row);
-                    if largest > state.largest {
-                        state.sum *= f64::from(state.largest - largest).exp();
-                        state.largest = largest;
-                    }
-                }
-            }
-        };
-        let blocks = scores.par_chunks_mut(QUERIES * count).zip(self.state.par_chunks_mut(QUERIES)).enumerate();
-        let Some((d_queries, total)) = gradient else {
-            return blocks.for_each(|(block, (scores, state))| {
-                ask(block, scores, state);
-                for (i, (row, state)) in scores.chunks_exact_mut(count).zip(state).enumerate() {
-                    if state.largest == f32::NEG_INFINITY {
-                        continue; // all keys so far are masked
-                    }
-                    let mut sum = exponentials(row, state.largest);
-                    batch.masks(block * QUERIES + i, first, count, |at| sum -= f64::from(row[at]));
-                    state.sum += sum;
-                }
-            });
-        };
-        blocks.zip(d_queries.par_chunks_mut(QUERIES * dim)).for_each(|((block, (scores, state)), d_queries)| {
-            ask(block, scores, state);
-            for (i, (row, state)) in scores.chunks_exact_mut(count).zip(state).enumerate() {
-                let query = block * QUERIES + i;
-                let mut sum = exponentials(row, state.largest);
-                batch.masks(query, first, count, |at| sum -= f64::from(std::mem::take(&mut row[at])));
-                if look {
-                    state.sum = sum;
-                    state.factor = (batch.weight.map_or(1.0, |w| f64::from(w[query])) / total / sum) as f32;
-                }
-                if let Some(at) = batch.positive_in(query, first, count) {
-                    row[at] -= state.sum as f32;
-                }
-            }
-            multiply(scores, packed, Start::Sum, End::Keep, d_queries);
-        });
-    }
-
-    fn factors(&mut self, batch: &SoftmaxBatch<'_>, total: f64) {
+impl Block {
+    /// Scores of the queries from `own` on with the keys from `first` on; what is masked becomes minus infinity.
+    fn scores(&mut self, batch: &SoftmaxBatch<'_>, own: usize, keys: &Panels, first: usize) {
+        let count = keys.columns();
+        let start = batch.offset.map_or(Start::Zero, |offset| Start::Bias(&offset[first..first + count]));
+        multiply(&self.scaled, keys, start, End::Keep, Out::Panels(&mut self.scores));
         for (i, state) in self.state.iter_mut().enumerate() {
-            state.factor = (batch.weight.map_or(1.0, |w| f64::from(w[i])) / total / state.sum) as f32;
-        }
-    }
-
-    /// The slopes of `count` keys from the exponentials: their transpose times the queries with their factors.
-    fn gather_keys(&self, count: usize, dim: usize, d_keys: &mut [f32]) {
-        let factored: Vec<f32> = self
-            .scaled
-            .chunks_exact(dim)
-            .zip(&self.state)
-            .flat_map(|(row, state)| row.iter().map(|v| v * state.factor))
-            .collect();
-        let scores = &self.scores[..self.state.len() * count];
-        d_keys.par_chunks_mut(CHUNK * dim).enumerate().for_each(|(chunk, target)| {
-            let chosen = chunk * CHUNK..chunk * CHUNK + target.len() / dim;
-            let blocks = scores.chunks(QUERIES * count).zip(factored.chunks(QUERIES * dim));
-            for (i, (scores, queries)) in blocks.enumerate() {
-                let start = if i == 0 { Start::Zero } else { Start::Sum };
-                multiply_transposed(scores, count, chosen.clone(), queries, dim, start, target);
+            batch.masks(own + i, first, count, |at| *self.scores.at(i, at) = f32::NEG_INFINITY);
+            if let Some(at) = batch.positive_in(own + i, first, count) {
+                state.positive = *self.scores.at(i, at);
             }
-        });
+        }
+    }
+
+    /// Notes larger scores than those seen before.
+    fn look(&mut self) {
+        let mut lanes = [[f32::NEG_INFINITY; LANES]; QUERIES];
+        for first in (0..self.scores.columns()).step_by(PANEL) {
+            let width = PANEL.min(self.scores.columns() - first);
+            largest(self.scores.panel(first), self.scores.stride(first), width, &mut lanes);
+        }
+        for (state, lanes) in self.state.iter_mut().zip(lanes) {
+            let largest = lanes.into_iter().fold(f32::NEG_INFINITY, f32::max);
+            if largest > state.largest {
+                state.sum *= f64::from(state.largest - largest).exp();
+                state.largest = largest;
+            }
+        }
+    }
+
+    /// Replaces the scores by `e^(score - largest)`, 0 where masked; with `add`, adds them to the sums.
+    fn exponentials(&mut self, batch: &SoftmaxBatch<'_>, own: usize, first: usize, add: bool) {
+        let mut lanes = [[0.0; LANES]; QUERIES];
+        let mut most = [0.0; QUERIES];
+        // Where all keys so far are masked nothing is known to subtract; the masks below make all of them 0.
+        most.iter_mut().zip(&self.state).for_each(|(m, state)| *m = state.largest.max(f32::MIN));
+        let count = self.scores.columns();
+        for from in (0..count).step_by(PANEL) {
+            let (stride, width) = (self.scores.stride(from), PANEL.min(count - from));
+            exponentials(self.scores.panel_mut(from), stride, width, &most, &mut lanes);
+        }
+        for (i, (state, lanes)) in self.state.iter_mut().zip(lanes).enumerate() {
+            let mut sum: f64 = lanes.into_iter().map(f64::from).sum();
+            batch.masks(own + i, first, count, |at| sum -= f64::from(std::mem::take(self.scores.at(i, at))));
+            if add {
+                state.sum += sum;
+            }
+        }
+    }
+
+    /// The factors of the queries; then subtracts the positive's share, so that exponentials times factors are slopes.
+    fn finish(&mut self, batch: &SoftmaxBatch<'_>, own: usize, first: usize, total: f64) {
+        let count = self.scores.columns();
+        for (i, state) in self.state.iter_mut().enumerate() {
+            state.factor = (batch.weight(own + i) / total / state.sum) as f32;
+            if let Some(at) = batch.positive_in(own + i, first, count) {
+                *self.scores.at(i, at) -= state.sum as f32;
+            }
+        }
+        self.factored.clone_from(&self.scaled);
+        self.factored.scale_rows(|i| self.state[i].factor);
     }
 }
 
-#[inline(always)]
-fn largest_body<const FMA: bool>(values: &[f32]) -> f32 {
-    const LANES: usize = 64;
-    let mut most = [f32::NEG_INFINITY; LANES];
-    let chunks = values.chunks_exact(LANES);
-    let tail = chunks.remainder().iter().fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
-    for chunk in chunks {
-        for i in 0..LANES {
-            most[i] = if chunk[i] > most[i] { chunk[i] } else { most[i] };
-        }
-    }
-    most.iter().fold(tail, |a, &b| if b > a { b } else { a })
-}
-wide!(fn largest(values: &[f32]) -> f32 = largest_body);
+/// Partial results of a row: one register.
+const LANES: usize = 16;
 
 #[inline(always)]
-fn exponentials_body<const FMA: bool>(values: &mut [f32], largest: f32) -> f64 {
-    const LANES: usize = 32;
-    let mut sums = [0.0f32; LANES];
-    let mut chunks = values.chunks_exact_mut(LANES);
-    for chunk in &mut chunks {
-        for i in 0..LANES {
-            chunk[i] = exp32::<FMA>(chunk[i] - largest);
-            sums[i] += chunk[i];
+fn largest_body<const FMA: bool>(panel: &[f32], stride: usize, width: usize, most: &mut [[f32; LANES]]) {
+    for (row, most) in panel.chunks_exact(stride).zip(most) {
+        for part in row[..width].chunks(LANES) {
+            most.iter_mut().zip(part).for_each(|(m, v)| *m = if *v > *m { *v } else { *m });
         }
     }
-    let mut sum: f64 = sums.iter().map(|&v| f64::from(v)).sum();
-    for value in chunks.into_remainder() {
-        *value = exp32::<FMA>(*value - largest);
-        sum += f64::from(*value);
-    }
-    sum
 }
 wide!(
-    /// Replaces each value by `e^(value - largest)` and returns their sum.
-    fn exponentials(values: &mut [f32], largest: f32) -> f64 = exponentials_body
+    /// Raises the lanes of each row to the row's numbers.
+    fn largest(panel: &[f32], stride: usize, width: usize, most: &mut [[f32; LANES]]) = largest_body
 );
+
+#[inline(always)]
+fn exponentials_body<const FMA: bool>(
+    panel: &mut [f32],
+    stride: usize,
+    width: usize,
+    largest: &[f32],
+    sums: &mut [[f32; LANES]],
+) {
+    for ((row, sums), largest) in panel.chunks_exact_mut(stride).zip(sums).zip(largest) {
+        for part in row[..width].chunks_mut(LANES) {
+            for (value, sum) in part.iter_mut().zip(sums.iter_mut()) {
+                *value = exp32::<FMA>(*value - largest);
+                *sum += *value;
+            }
+        }
+    }
+}
+wide!(
+    /// Replaces each number by `e^(number - its row's largest)` and adds it to a lane of its row's sums.
+    fn exponentials(
+        panel: &mut [f32], stride: usize, width: usize, largest: &[f32], sums: &mut [[f32; LANES]]
+    ) = exponentials_body
+);
+
+#[inline(always)]
+fn dot32_body<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0f32; LANES];
+    for (a, b) in a.chunks(LANES).zip(b.chunks(LANES)) {
+        sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum += a * b);
+    }
+    sums.iter().sum()
+}
+wide!(fn dot32(a: &[f32], b: &[f32]) -> f32 = dot32_body);
 
 #[cfg(test)]
 mod tests;

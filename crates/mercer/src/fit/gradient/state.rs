@@ -9,7 +9,7 @@ use crate::fit::gradient::data::Loaded;
 use crate::fit::gradient::loss::candidates::Lists;
 use crate::fit::gradient::loss::{Embeddings, Loss, Slopes};
 use crate::fit::gradient::monitor::{EpochRecord, HeldOut, MetricName};
-use crate::fit::gradient::net::{Gradient, Net, Tape, backward, forward};
+use crate::fit::gradient::net::{Gradient, Net, Precision, Tape, backward, forward};
 use crate::fit::gradient::sampler::{Batch, HardKeys};
 use crate::fit::gradient::start::Started;
 use crate::parallel::both;
@@ -25,18 +25,20 @@ struct Side {
 struct Pass {
     tape: Tape,
     capacity: usize,
+    precision: Precision,
     gradient: Gradient,
 }
 
 impl Pass {
-    fn new(net: &Net) -> Self {
-        Pass { tape: Tape::new(net, 1), capacity: 1, gradient: Gradient::new(net) }
+    fn new(net: &Net, precision: Precision) -> Self {
+        let (tape, gradient) = (Tape::with_precision(net, 1, precision), Gradient::new(net));
+        Pass { tape, capacity: 1, precision, gradient }
     }
 
     fn forward(&mut self, net: &Net, items: &Features) -> Result<()> {
         if items.len() > self.capacity {
             self.capacity = items.len().next_power_of_two();
-            self.tape = Tape::new(net, self.capacity);
+            self.tape = Tape::with_precision(net, self.capacity, self.precision);
         }
         forward(net, &items.rows(), &mut self.tape)
     }
@@ -151,14 +153,15 @@ pub(crate) struct Step {
 }
 
 impl State {
-    pub(crate) fn new(started: &Started, weight_decay: f64) -> Result<Self> {
+    pub(crate) fn new(started: &Started, weight_decay: f64, precision: Precision) -> Result<Self> {
         let settings = Settings { decay: weight_decay as f32, ..Settings::default() };
         let encoder = &started.encoder;
         let side = |tower| Side::new(Net::of(tower), settings);
         let (query, key) =
             (side(encoder.query())?, if encoder.is_shared() { None } else { Some(side(encoder.key())?) });
         Ok(State {
-            passes: [Pass::new(&query.net), Pass::new(key.as_ref().map_or(&query.net, |side| &side.net))],
+            passes: [&query.net, key.as_ref().map_or(&query.net, |side| &side.net)]
+                .map(|net| Pass::new(net, precision)),
             query,
             key,
             form: encoder.form().clone(),

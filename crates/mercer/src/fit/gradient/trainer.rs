@@ -13,6 +13,7 @@ use crate::fit::gradient::loss::Loss;
 use crate::fit::gradient::loss::candidates::Lists;
 use crate::fit::gradient::mine::mine;
 use crate::fit::gradient::monitor::EpochRecord;
+use crate::fit::gradient::net::Precision;
 use crate::fit::gradient::sampler::Sampler;
 use crate::fit::gradient::schedule::Schedule;
 use crate::fit::gradient::standard::Standards;
@@ -46,6 +47,8 @@ const SCALE_RATE: f64 = 5.0;
 const MOST_SCALE_RATE: f64 = 0.05;
 /// Share of a time budget that is spent on timing steps.
 const TIMING: f64 = 0.05;
+/// Units of a hidden layer from which on bf16 pays.
+const WIDE: usize = 256;
 /// Items of each side on which coordinates are ordered.
 const SAMPLE: usize = 4096;
 
@@ -70,7 +73,7 @@ pub fn train(problem: &Problem<'_>, start: &Start, options: &Options, session: &
         Start::Model(_) => Standards::default(),
     };
     let started = start.begin(&data, &options.loss, options.seed)?;
-    let mut trained = Trainer::new(&data, &started, options)?.run(session)?;
+    let mut trained = Trainer::new(&data, &started, matches!(start, Start::Random(_)), options)?.run(session)?;
     if standards.any() {
         trained.encoder = standards.undone(&trained.encoder, data.keys.is_none())?;
         let reason = "far from unit scale; folded into the first layers";
@@ -90,11 +93,12 @@ struct Trainer<'a> {
     schedule: Schedule,
     patience: Option<usize>,
     rates: Rates,
+    precision: Precision,
     choices: Vec<Choice>,
 }
 
 impl<'a> Trainer<'a> {
-    fn new(data: &'a Loaded<'a>, started: &'a Started, options: &'a Options) -> Result<Self> {
+    fn new(data: &'a Loaded<'a>, started: &'a Started, random: bool, options: &'a Options) -> Result<Self> {
         let mut choices = Vec::new();
         let batch = batch_size(data, options, &mut choices);
         let sampler = sampler(data, options, batch);
@@ -106,6 +110,7 @@ impl<'a> Trainer<'a> {
             epoch_steps: sampler.steps_per_pass * LEAST_STEPS.div_ceil(sampler.steps_per_pass),
             patience: options.patience.or((!counted).then_some(PATIENCE)),
             rates: rates(started, data, options, &mut choices),
+            precision: options.precision.unwrap_or_else(|| precision(started, random, &mut choices)),
             data,
             options,
             started,
@@ -116,8 +121,9 @@ impl<'a> Trainer<'a> {
     }
 
     fn run(mut self, session: &Session<'_>) -> Result<Trained> {
-        let mut state = State::new(self.started, self.options.weight_decay)?;
-        let fingerprint = Fingerprint::new(&format!("{:?}", self.options), self.data, state.parameters());
+        let mut state = State::new(self.started, self.options.weight_decay, self.precision)?;
+        let fingerprint =
+            Fingerprint::new(&format!("{:?}, {:?}", self.options, self.precision), self.data, state.parameters());
         let clock = Instant::now();
         let mut outcome = None;
         match session.resume {
@@ -176,7 +182,7 @@ impl<'a> Trainer<'a> {
             Effort::Steps(steps) => return Ok(steps),
             Effort::Seconds(seconds) => seconds,
         };
-        let mut scratch = State::new(self.started, self.options.weight_decay)?;
+        let mut scratch = State::new(self.started, self.options.weight_decay, self.precision)?;
         let clock = Instant::now();
         self.mine(&mut scratch)?;
         self.held.measure(&scratch)?;
@@ -409,6 +415,25 @@ fn rates(started: &Started, data: &Loaded<'_>, options: &Options, choices: &mut 
         0.0
     };
     Rates { query, key, scale, clip: options.clip }
+}
+
+/// bf16 for wide random towers, where this processor is faster with it: a given model may be more exact than its 8 bits.
+fn precision(started: &Started, random: bool, choices: &mut Vec<Choice>) -> Precision {
+    let wide = |model: &crate::tower::Tower| {
+        model.layers().split_last().is_some_and(|(_, hidden)| hidden.iter().any(|layer| layer.outputs() >= WIDE))
+    };
+    let pays = random && (wide(started.encoder.query()) || wide(started.encoder.key()));
+    match if pays { Precision::fastest() } else { Precision::F32 } {
+        Precision::Bf16 => {
+            choices.push(Choice::new(
+                "precision of the products",
+                "bf16",
+                "wide towers, and this processor is faster with it",
+            ));
+            Precision::Bf16
+        }
+        other => other,
+    }
 }
 
 fn name(schedule: &Schedule) -> &'static str {

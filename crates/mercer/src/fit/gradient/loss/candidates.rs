@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::fit::gradient::loss::{Embeddings, Slopes};
 use crate::fit::gradient::softmax::SoftmaxBatch;
-use crate::gemm::{End, Panels, Start, multiply, multiply_transposed};
+use crate::gemm::{End, Out, Panels, Start, multiply, multiply_transposed};
 use crate::wide::{exp32, wide};
 
 /// Lists of columns, one a row: row `i` has `columns[starts[i]..starts[i + 1]]`.
@@ -131,6 +131,7 @@ impl Candidates<'_> {
         let (m, dim, share) = (self.offset.len(), at.dim, 1.0 / self.len() as f64);
         let mut to_queries = vec![0.0; range.len() * dim];
         let mut to_keys = vec![0.0; m * dim];
+        let mut coefficients = Panels::default();
         let mut loss = 0.0;
         for (rows, to_queries) in blocks(range, self.block()).zip(to_queries.chunks_mut(self.block() * dim)) {
             let (queries, mut scores) = self.scores(at, keys, rows.clone());
@@ -146,8 +147,9 @@ impl Candidates<'_> {
                 row[positive] = 0.0;
                 row[positive] = -total(row);
             }
-            multiply(&scores, &keys.plain, Start::Zero, End::Keep, to_queries);
-            multiply_transposed(&scores, m, 0..m, &queries, dim, Start::Sum, &mut to_keys);
+            coefficients.pack(&scores, m);
+            multiply(&coefficients, &keys.plain, Start::Zero, End::Keep, Out::Rows(to_queries));
+            multiply_transposed(&coefficients, 0..m, &queries, Start::Sum, &mut to_keys);
         }
         (loss, to_queries, to_keys)
     }
@@ -183,13 +185,15 @@ impl Candidates<'_> {
     }
 
     /// Queries of the positives in `rows` and their products with all keys.
-    fn scores(&self, at: Embeddings<'_>, keys: &Keys, rows: Range<usize>) -> (Vec<f32>, Vec<f32>) {
+    fn scores(&self, at: Embeddings<'_>, keys: &Keys, rows: Range<usize>) -> (Panels, Vec<f32>) {
         let dim = at.dim;
         let queries: Vec<f32> =
             self.query[rows.clone()].iter().flat_map(|&q| row(at.queries, dim, q)).copied().collect();
         let mut scores = vec![0.0; rows.len() * self.offset.len()];
-        multiply(&queries, &keys.transposed, Start::Zero, End::Keep, &mut scores);
-        (queries, scores)
+        let mut left = Panels::default();
+        left.pack(&queries, dim);
+        multiply(&left, &keys.transposed, Start::Zero, End::Keep, Out::Rows(&mut scores));
+        (left, scores)
     }
 
     /// Turns the products of positive `i` into the logits of its sum; returns its own score.
@@ -227,8 +231,8 @@ struct Keys {
 impl Keys {
     fn pack(at: Embeddings<'_>, keys: usize) -> Self {
         let (mut transposed, mut plain) = (Panels::default(), Panels::default());
-        transposed.pack_transposed(at.keys, at.dim, keys);
-        plain.pack(at.keys, keys, at.dim);
+        transposed.pack_transposed(at.keys, keys);
+        plain.pack(at.keys, at.dim);
         Keys { transposed, plain }
     }
 }

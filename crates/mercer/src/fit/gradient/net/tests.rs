@@ -1,3 +1,4 @@
+use crate::fit::gradient::adam::{Adam, Settings};
 use crate::fit::gradient::net::*;
 use crate::parallel::with_threads;
 use crate::rows::Features;
@@ -168,6 +169,12 @@ fn outputs_agree_with_the_tower_of_inference() {
 
 #[test]
 fn a_tape_serves_smaller_batches_and_leaves_no_trace() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        leaves_no_trace(precision);
+    }
+}
+
+fn leaves_no_trace(precision: Precision) {
     let tower = tower(&[12, 20, 6], &[Activation::Relu, Activation::Identity], RowScaling::None);
     let net = Net::of(&tower);
     let (large, small) = (sparse(200, 12), sparse(50, 12));
@@ -177,10 +184,10 @@ fn a_tape_serves_smaller_batches_and_leaves_no_trace() {
         backward(&net, &features.rows(), tape, &slopes, gradient).unwrap();
         (tape.outputs().to_vec(), gradient.clone())
     };
-    let (mut tape, mut gradient) = (Tape::new(&net, 200), Gradient::new(&net));
+    let (mut tape, mut gradient) = (Tape::with_precision(&net, 200, precision), Gradient::new(&net));
     pass(&mut tape, &mut gradient, &large);
     let again = pass(&mut tape, &mut gradient, &small);
-    assert_eq!(again, pass(&mut Tape::new(&net, 50), &mut Gradient::new(&net), &small));
+    assert_eq!(again, pass(&mut Tape::with_precision(&net, 50, precision), &mut Gradient::new(&net), &small));
     // Dense rows touch everything, sparse ones after them only their own columns.
     pass(&mut tape, &mut gradient, &dense(200, 12));
     assert!(gradient.touched().is_none());
@@ -211,9 +218,10 @@ fn sparse_rows_touch_only_their_columns() {
 fn the_same_bits_for_any_number_of_threads() {
     let tower = tower(&[90, 80, 70, 30], &[Activation::Relu, Activation::Gelu], RowScaling::None);
     let net = Net::of(&tower);
-    for features in [dense(700, 90), sparse(700, 90)] {
+    let cases = [dense(700, 90), sparse(700, 90)].map(|f| [(f.clone(), Precision::F32), (f, Precision::Bf16)]);
+    for (features, precision) in cases.into_iter().flatten() {
         let pass = || {
-            let (mut tape, mut gradient) = (Tape::new(&net, 700), Gradient::new(&net));
+            let (mut tape, mut gradient) = (Tape::with_precision(&net, 700, precision), Gradient::new(&net));
             forward(&net, &features.rows(), &mut tape).unwrap();
             backward(&net, &features.rows(), &mut tape, &draws(700 * 30, "slopes"), &mut gradient).unwrap();
             (tape.outputs().to_vec(), gradient)
@@ -227,8 +235,14 @@ fn the_same_bits_for_any_number_of_threads() {
 
 #[test]
 fn batches_that_do_not_fit_are_refused() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        refuses(precision);
+    }
+}
+
+fn refuses(precision: Precision) {
     let net = Net::of(&tower(&[4, 3], &[Activation::Relu], RowScaling::None));
-    let (mut tape, mut gradient) = (Tape::new(&net, 5), Gradient::new(&net));
+    let (mut tape, mut gradient) = (Tape::with_precision(&net, 5, precision), Gradient::new(&net));
     assert!(forward(&net, &dense(6, 4).rows(), &mut tape).is_err());
     assert!(forward(&net, &dense(5, 3).rows(), &mut tape).is_err());
     forward(&net, &dense(5, 4).rows(), &mut tape).unwrap();
@@ -237,4 +251,119 @@ fn batches_that_do_not_fit_are_refused() {
     forward(&net, &Features::dense(Vec::new(), 4).unwrap().rows(), &mut tape).unwrap();
     backward(&net, &Features::dense(Vec::new(), 4).unwrap().rows(), &mut tape, &[], &mut gradient).unwrap();
     assert!(tape.outputs().is_empty() && gradient.values().iter().all(|g| *g == 0.0));
+}
+
+/// Largest difference relative to the largest number.
+fn difference(a: &[f32], b: &[f32]) -> f32 {
+    let size = b.iter().fold(0.0, |m: f32, v| m.max(v.abs()));
+    a.iter().zip(b).fold(0.0, |m: f32, (a, b)| m.max((a - b).abs())) / size
+}
+
+#[test]
+fn bf16_passes_agree_with_those_of_f32_to_their_rounding() {
+    // A few roundings of 2^-9 each, that add up along the layers and turn ReLU's of numbers near zero.
+    for activation in ALL {
+        for features in [dense(150, 40), sparse(150, 40)] {
+            for widths in [&[40, 70, 33, 9][..], &[40, 5]] {
+                let tower = tower(widths, &[activation, Activation::Relu, Activation::Identity], RowScaling::UnitNorm);
+                let net = Net::of(&tower);
+                let d_outputs = draws(150 * net.outputs(), "slopes");
+                let pass = |precision| {
+                    let (mut tape, mut gradient) = (Tape::with_precision(&net, 150, precision), Gradient::new(&net));
+                    forward(&net, &features.rows(), &mut tape).unwrap();
+                    backward(&net, &features.rows(), &mut tape, &d_outputs, &mut gradient).unwrap();
+                    (tape.outputs().to_vec(), gradient)
+                };
+                let (single, half) = (pass(Precision::F32), pass(Precision::Bf16));
+                let outputs = difference(&half.0, &single.0);
+                let gradient = difference(half.1.values(), single.1.values());
+                assert!(outputs < 0.02 && gradient < 0.04, "{activation:?} {widths:?}: {outputs}, {gradient}");
+                assert_eq!(half.1.touched(), single.1.touched());
+            }
+        }
+    }
+}
+
+/// Held-out mean square of `sin(<x, y>)` after training two towers on fresh batches, relative to that of the values.
+fn held_out(precision: Precision, seed: u64) -> f64 {
+    let activations = [Activation::Relu, Activation::Relu, Activation::Identity];
+    let start = |name: &str| {
+        let mut stream = Seed(seed).stream(name);
+        let layers = [3, 64, 64, 16].windows(2).zip(activations).map(|(pair, activation)| {
+            let size = (2.0 / pair[0] as f64).sqrt();
+            let weights = (0..pair[0] * pair[1]).map(|_| (size * stream.normal()) as f32).collect();
+            Layer::new(weights, vec![0.0; pair[1]], activation).unwrap()
+        });
+        Net::of(&Tower::new(layers.collect()).unwrap())
+    };
+    let mut nets = ["x", "y"].map(start);
+    let batch = 256;
+    let mut adams = nets.each_ref().map(|net| Adam::new(net, Settings::default()).unwrap());
+    let mut tapes = nets.each_ref().map(|net| Tape::with_precision(net, batch, precision));
+    let mut gradients = nets.each_ref().map(Gradient::new);
+    let mut stream = Seed(seed).stream("pairs");
+    let mut ask = || {
+        let mut rows = || -> Vec<f32> { (0..3 * batch).map(|_| (2.0 * stream.uniform() - 1.0) as f32).collect() };
+        let (x, y) = (rows(), rows());
+        let product = |i: usize| -> f32 { (0..3).map(|k| x[3 * i + k] * y[3 * i + k]).sum() };
+        let values: Vec<f32> = (0..batch).map(|i| product(i).sin()).collect();
+        ([x, y].map(|rows| Features::dense(rows, 3).unwrap()), values)
+    };
+    let (steps, looks) = (600, 40);
+    let (mut error, mut size) = (0.0, 0.0);
+    for step in 0..steps + looks {
+        let (items, values) = ask();
+        for side in 0..2 {
+            forward(&nets[side], &items[side].rows(), &mut tapes[side]).unwrap();
+        }
+        let [x, y] = tapes.each_ref().map(|tape| tape.outputs().to_vec());
+        let mut slopes = [x.clone(), y.clone()];
+        for (i, value) in values.iter().enumerate() {
+            let own = 16 * i..16 * (i + 1);
+            let got: f32 = x[own.clone()].iter().zip(&y[own.clone()]).map(|(a, b)| a * b).sum();
+            for k in own {
+                let factor = 2.0 * (got - value) / batch as f32;
+                (slopes[0][k], slopes[1][k]) = (factor * y[k], factor * x[k]);
+            }
+            if step >= steps {
+                error += f64::from((got - value).powi(2));
+                size += f64::from(value.powi(2));
+            }
+        }
+        if step >= steps {
+            continue;
+        }
+        let rate = 3e-3 * (1.0 - step as f32 / steps as f32);
+        for side in 0..2 {
+            let (net, tape, gradient) = (&mut nets[side], &mut tapes[side], &mut gradients[side]);
+            backward(net, &items[side].rows(), tape, &slopes[side], gradient).unwrap();
+            adams[side].step(net, gradient, rate, 1.0);
+        }
+    }
+    error / size
+}
+
+#[test]
+fn training_in_bf16_loses_nothing_that_seeds_do_not_change_more() {
+    let mut ratios = Vec::new();
+    let mut singles = Vec::new();
+    for seed in 0..6 {
+        let (single, half) = (held_out(Precision::F32, seed), held_out(Precision::Bf16, seed));
+        ratios.push((half / single).ln());
+        singles.push(single.ln());
+    }
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let spread = |values: &[f64]| {
+        let centre = mean(values);
+        (values.iter().map(|v| (v - centre).powi(2)).sum::<f64>() / (values.len() - 1) as f64).sqrt()
+    };
+    println!(
+        "log ratio of held-out errors {:.4} (spread {:.4}), seeds {:.4}",
+        mean(&ratios),
+        spread(&ratios),
+        spread(&singles)
+    );
+    println!("relative errors in f32: {:?}", singles.iter().map(|v| v.exp().sqrt()).collect::<Vec<_>>());
+    assert!(singles.iter().all(|v| *v < 0.04f64.ln()), "the towers learned too little to compare: {singles:?}");
+    assert!(mean(&ratios) < 0.1, "bf16 costs accuracy: {ratios:?}");
 }

@@ -1,0 +1,246 @@
+//! Training steps of two towers, beside PyTorch's where it is at hand: `make bench-train`.
+//!
+//! Both sides make their data beforehand; a step is forward, loss, backward and Adam. Rounds go through all workloads, ours and
+//! the rival's in turn, so that a change of the clock or of the machine's load meets both; medians are compared. Peaks are
+//! what register loops reach, measured in the same rounds.
+
+mod record;
+
+use std::error::Error;
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use clap::Parser;
+use mercer::fit::gradient::Precision;
+use mercer::fit::gradient::workload::{Loss, Workload, peak};
+use mercer::with_threads;
+use serde::Serialize;
+
+use record::{Report, median, root, short, started_as_benchmark};
+
+/// Measure training steps and print one JSON line for each workload.
+#[derive(Parser)]
+struct Arguments {
+    /// Rounds of interleaved measurements.
+    #[arg(long, default_value_t = 15)]
+    repeat: usize,
+    /// Numbers of threads.
+    #[arg(long, value_delimiter = ',', default_value = "1,2")]
+    threads: Vec<usize>,
+    /// Only the workloads whose name contains this.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Without PyTorch.
+    #[arg(long)]
+    alone: bool,
+    /// Append the results to `benchmarks/record/`.
+    #[arg(long)]
+    record: bool,
+    /// Given by `cargo bench`.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// A workload as both sides know it; its place in [`CASES`] is the rival's number.
+struct Case {
+    name: &'static str,
+    batch: usize,
+    widths: &'static [usize],
+    loss: Loss,
+    precision: Precision,
+}
+
+const fn case(name: &'static str, loss: Loss, precision: Precision) -> Case {
+    Case { name, batch: 1024, widths: &[32, 128, 128, 64], loss, precision }
+}
+
+const fn wide(precision: Precision) -> Case {
+    Case { name: "W2", batch: 4096, widths: &[128, 512, 512, 128], loss: Loss::Squared, precision }
+}
+
+const CASES: [Case; 6] = [
+    case("W1", Loss::Squared, Precision::F32),
+    case("W1", Loss::Squared, Precision::Bf16),
+    wide(Precision::F32),
+    wide(Precision::Bf16),
+    case("W3", Loss::InBatchSoftmax, Precision::F32),
+    case("W3", Loss::InBatchSoftmax, Precision::Bf16),
+];
+
+impl Case {
+    /// Operations of a step's products, in units of 1e9; the inputs need no gradient.
+    fn operations(&self) -> f64 {
+        let products: Vec<usize> = self.widths.windows(2).map(|pair| pair[0] * pair[1]).collect();
+        let towers = 2 * self.batch * (3 * products.iter().sum::<usize>() - products[0]);
+        let scores = match self.loss {
+            Loss::Squared => 0,
+            Loss::InBatchSoftmax => 3 * self.batch * self.batch * self.widths[self.widths.len() - 1],
+        };
+        2.0 * (towers + scores) as f64 / 1e9
+    }
+}
+
+#[derive(Serialize)]
+struct Line {
+    system: &'static str,
+    bench: &'static str,
+    workload: &'static str,
+    threads: usize,
+    precision: Precision,
+    ms_per_step: f64,
+    /// PyTorch in the same precision: autocast for bf16.
+    rival: Option<String>,
+    rival_ms: Option<f64>,
+    ratio: Option<f64>,
+    gflops: f64,
+    /// What one core reaches in registers, in `f32` and with the unit that multiplies bf16.
+    peak_gflops: f64,
+    /// Share of the peak of all threads.
+    share: f64,
+    /// Against one thread in the same run; `null` for one.
+    speedup: Option<f64>,
+}
+
+/// PyTorch in a process of its own, asked line by line.
+struct Rival {
+    process: Child,
+    name: String,
+    ask: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Rival {
+    /// The first Python that has torch, or none.
+    fn start(threads: usize) -> Option<Rival> {
+        let own = std::env::var_os("MERCER_PYTHON").map(PathBuf::from);
+        let pythons = own.into_iter().chain([root().join("benchmarks/.venv/bin/python"), "python3".into()]);
+        for python in pythons {
+            let mut command = Command::new(python);
+            command.arg(root().join("benchmarks/train_torch.py")).args(["--threads", &threads.to_string()]);
+            let process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+            let Ok(mut process) = process else { continue };
+            let (Some(ask), Some(answers)) = (process.stdin.take(), process.stdout.take()) else { continue };
+            let mut rival = Rival { process, name: String::new(), ask, answers: BufReader::new(answers) };
+            if let Some(version) = rival.line().as_deref().and_then(|line| line.strip_prefix("ready ")) {
+                rival.name = format!("torch {version}");
+                return Some(rival);
+            }
+        }
+        None
+    }
+
+    fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).ok().filter(|read| *read > 0)?;
+        Some(line.trim().to_owned())
+    }
+
+    /// Milliseconds of one step of a workload.
+    fn step(&mut self, case: usize) -> Result<f64, Failure> {
+        writeln!(self.ask, "{case}")?;
+        Ok(self.line().ok_or("the rival ended early")?.parse()?)
+    }
+}
+
+impl Drop for Rival {
+    fn drop(&mut self) {
+        // It may have ended by itself; there is nothing to do about either failure.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Medians over the rounds: our milliseconds and the rival's for each chosen case, and the peaks.
+struct Measured {
+    own: Vec<f64>,
+    rival: Vec<Option<f64>>,
+    peaks: [f64; 2],
+}
+
+fn middle(all: Vec<f64>) -> Option<f64> {
+    median(all, |v| *v)
+}
+
+fn measure(rounds: usize, chosen: &[usize], rival: &mut Option<Rival>) -> Result<Measured, Failure> {
+    let made = chosen.iter().map(|&i| {
+        let case = &CASES[i];
+        Workload::new(case.batch, case.widths, case.loss, case.precision)
+    });
+    let mut workloads = made.collect::<mercer::Result<Vec<_>>>()?;
+    let (mut own, mut others) = (vec![Vec::new(); chosen.len()], vec![Vec::new(); chosen.len()]);
+    let mut peaks = [Vec::new(), Vec::new()];
+    // The first two rounds warm up.
+    for round in 0..rounds + 2 {
+        for (at, &case) in chosen.iter().enumerate() {
+            // One step to bring the workload back into the caches on either side, and one that counts.
+            let mut seconds = 0.0;
+            for _ in 0..2 {
+                seconds = workloads[at].seconds()?;
+            }
+            let mut theirs = None;
+            for _ in 0..2 {
+                theirs = rival.as_mut().map(|rival| rival.step(case)).transpose()?;
+            }
+            if round >= 2 {
+                own[at].push(1e3 * seconds);
+                others[at].extend(theirs);
+            }
+        }
+        for (all, precision) in peaks.iter_mut().zip([Precision::F32, Precision::Bf16]) {
+            all.push(peak(precision));
+        }
+    }
+    Ok(Measured {
+        own: own.into_iter().map(|all| middle(all).unwrap_or(f64::NAN)).collect(),
+        rival: others.into_iter().map(middle).collect(),
+        peaks: peaks.map(|all| middle(all).unwrap_or(f64::NAN)),
+    })
+}
+
+fn main() -> Result<(), Failure> {
+    if !started_as_benchmark() {
+        return Ok(());
+    }
+    let arguments = Arguments::parse();
+    let chosen: Vec<usize> = (0..CASES.len()).filter(|&i| CASES[i].name.contains(&arguments.only)).collect();
+    let mut report = Report::new("train");
+    let mut single: Option<Vec<f64>> = None;
+    for &threads in &arguments.threads {
+        let mut rival = if arguments.alone { None } else { Rival::start(threads) };
+        if rival.is_none() && !arguments.alone {
+            eprintln!("the rival is left out: no Python with torch; see benchmarks/README.md");
+        }
+        let measured = with_threads(Some(threads), || measure(arguments.repeat.max(1), &chosen, &mut rival))??;
+        for (at, &case) in chosen.iter().enumerate() {
+            let case = &CASES[case];
+            let (own, theirs) = (measured.own[at], measured.rival[at]);
+            let peak = measured.peaks[usize::from(case.precision == Precision::Bf16)];
+            let gflops = case.operations() / (1e-3 * own);
+            report.line(&Line {
+                system: "mercer",
+                bench: "train",
+                workload: case.name,
+                threads,
+                precision: case.precision,
+                ms_per_step: short(own),
+                rival: rival.as_ref().map(|rival| rival.name.clone()),
+                rival_ms: theirs.map(short),
+                ratio: theirs.map(|theirs| short(theirs / own)),
+                gflops: short(gflops),
+                peak_gflops: short(peak),
+                share: short(gflops / (peak * threads as f64)),
+                speedup: single.as_ref().filter(|_| threads > 1).map(|single| short(single[at] / own)),
+            })?;
+        }
+        if threads == 1 {
+            single = Some(measured.own);
+        }
+    }
+    if arguments.record {
+        report.save()?;
+    }
+    Ok(())
+}
