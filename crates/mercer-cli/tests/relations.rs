@@ -57,9 +57,8 @@ impl World {
     fn clicks(&mut self, each: usize) -> String {
         let mut text = String::from("query_id,key_id\n");
         for x in 0..ITEMS {
-            let mut keys: Vec<(f64, usize)> = (0..ITEMS)
-                .map(|y| (2.0 * self.score(x, y) - (-(1.0 - self.stream.uniform()).ln()).ln(), y))
-                .collect();
+            let mut keys: Vec<(f64, usize)> =
+                (0..ITEMS).map(|y| (2.0 * self.score(x, y) - (-(1.0 - self.stream.uniform()).ln()).ln(), y)).collect();
             keys.sort_by(|a, b| b.0.total_cmp(&a.0));
             keys[..each].iter().for_each(|(_, y)| writeln!(text, "q{x},k{y}").unwrap());
         }

@@ -34,6 +34,7 @@
 //! # Ok::<(), mercer::Error>(())
 //! ```
 
+#[allow(dead_code)] // the trainer's tools
 pub(crate) mod adam;
 mod balance;
 mod checkpoint;
@@ -42,9 +43,11 @@ mod held_out;
 pub(crate) mod loss;
 mod mine;
 mod monitor;
+#[allow(dead_code)]
 pub(crate) mod net;
 mod sampler;
 mod schedule;
+#[allow(dead_code)]
 pub(crate) mod softmax;
 mod standard;
 mod start;
@@ -92,8 +95,8 @@ pub struct Options {
     pub patience: Option<usize>,
     /// Whether the scale of the scores is learned: the inverse temperature of softmax, and the size of values.
     pub learn_scale: bool,
-    /// The numbers that products read. `None`: bf16 where the processor multiplies it faster, the towers have a layer of 256
-    /// outputs or more, and the loss only asks for an order or log-odds; `f32` for values, whose last digits count.
+    /// Numbers that the towers' products read. `None`: bf16 where this processor multiplies it faster, for random towers with a
+    /// hidden layer of 256 units or more; else `f32`.
     pub precision: Option<Precision>,
     /// Seed of every random draw.
     pub seed: Seed,

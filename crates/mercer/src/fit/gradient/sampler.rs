@@ -255,6 +255,9 @@ impl<'a> Sampler<'a> {
             .iter()
             .zip(&batch.keys)
             .map(|(&count, &key)| {
+                if count == 0 {
+                    return f32::NEG_INFINITY;
+                }
                 let expected = if sampling.correction { law.expected(key, in_batch, sampling.extra) } else { 1.0 };
                 (f64::from(count) / expected).ln() as f32
             })

@@ -31,7 +31,8 @@ struct Pass {
 
 impl Pass {
     fn new(net: &Net, precision: Precision) -> Self {
-        Pass { tape: Tape::with_precision(net, 1, precision), capacity: 1, precision, gradient: Gradient::new(net) }
+        let (tape, gradient) = (Tape::with_precision(net, 1, precision), Gradient::new(net));
+        Pass { tape, capacity: 1, precision, gradient }
     }
 
     fn forward(&mut self, net: &Net, items: &Features) -> Result<()> {
@@ -159,7 +160,8 @@ impl State {
         let (query, key) =
             (side(encoder.query())?, if encoder.is_shared() { None } else { Some(side(encoder.key())?) });
         Ok(State {
-            passes: [&query.net, key.as_ref().map_or(&query.net, |side| &side.net)].map(|net| Pass::new(net, precision)),
+            passes: [&query.net, key.as_ref().map_or(&query.net, |side| &side.net)]
+                .map(|net| Pass::new(net, precision)),
             query,
             key,
             form: encoder.form().clone(),

@@ -13,15 +13,15 @@ use crate::fit::gradient::loss::Loss;
 use crate::fit::gradient::loss::candidates::Lists;
 use crate::fit::gradient::mine::mine;
 use crate::fit::gradient::monitor::EpochRecord;
+use crate::fit::gradient::net::Precision;
 use crate::fit::gradient::sampler::Sampler;
 use crate::fit::gradient::schedule::Schedule;
 use crate::fit::gradient::standard::Standards;
 use crate::fit::gradient::start::{Start, Started};
 use crate::fit::gradient::state::{Patience, Rates, State, Sums};
-use crate::fit::gradient::{Options, Precision, Session, Trained};
+use crate::fit::gradient::{Options, Session, Trained};
 use crate::fit::{Choice, Effort, Outcome};
 use crate::rows::Features;
-use crate::tower::Layer;
 
 /// An epoch has at least this many steps, so that its end does not cost more than it.
 const LEAST_STEPS: usize = 32;
@@ -49,6 +49,8 @@ const SCALE_RATE: f64 = 5.0;
 const MOST_SCALE_RATE: f64 = 0.05;
 /// Share of a time budget that is spent on timing steps.
 const TIMING: f64 = 0.05;
+/// Units of a hidden layer from which on bf16 pays.
+const WIDE: usize = 256;
 /// Items of each side on which coordinates are ordered.
 const SAMPLE: usize = 4096;
 
@@ -73,7 +75,7 @@ pub fn train(problem: &Problem<'_>, start: &Start, options: &Options, session: &
         Start::Model(_) => Standards::default(),
     };
     let started = start.begin(&data, &options.loss, options.seed)?;
-    let mut trained = Trainer::new(&data, &started, options)?.run(session)?;
+    let mut trained = Trainer::new(&data, &started, matches!(start, Start::Random(_)), options)?.run(session)?;
     if standards.any() {
         trained.encoder = standards.undone(&trained.encoder, data.keys.is_none())?;
         let reason = "far from unit scale; folded into the first layers";
@@ -98,7 +100,7 @@ struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    fn new(data: &'a Loaded<'a>, started: &'a Started, options: &'a Options) -> Result<Self> {
+    fn new(data: &'a Loaded<'a>, started: &'a Started, random: bool, options: &'a Options) -> Result<Self> {
         let mut choices = Vec::new();
         let batch = batch_size(data, options, &mut choices);
         let sampler = sampler(data, options, batch);
@@ -106,11 +108,11 @@ impl<'a> Trainer<'a> {
         let schedule = options.schedule.resolve(counted);
         choices.push(Choice::new("schedule", name(&schedule), "as asked, or by whether the steps are counted"));
         Ok(Trainer {
-            precision: precision(started, options, &mut choices),
             held: Held::new(data, &options.loss, options.seed),
             epoch_steps: sampler.steps_per_pass * LEAST_STEPS.div_ceil(sampler.steps_per_pass),
             patience: options.patience.or((!counted).then_some(PATIENCE)),
             rates: rates(started, data, options, &mut choices),
+            precision: options.precision.unwrap_or_else(|| precision(started, random, &mut choices)),
             data,
             options,
             started,
@@ -122,7 +124,8 @@ impl<'a> Trainer<'a> {
 
     fn run(mut self, session: &Session<'_>) -> Result<Trained> {
         let mut state = State::new(self.started, self.options.weight_decay, self.precision)?;
-        let fingerprint = Fingerprint::new(&format!("{:?}", self.options), self.data, state.parameters());
+        let fingerprint =
+            Fingerprint::new(&format!("{:?}, {:?}", self.options, self.precision), self.data, state.parameters());
         let clock = Instant::now();
         let mut outcome = None;
         match session.resume {
@@ -300,7 +303,7 @@ impl<'a> Trainer<'a> {
         if !held_out.loss.is_finite() {
             return Ok(Some(Outcome::Diverged { step: state.step }));
         }
-        // A scale that has left all proportion has no way back, and no opinion is worth keeping as the best one.
+        // A scale that has left all proportion has no way back, and no opinion at all is no better model.
         if !SCALES.contains(&(state.scale() / self.started.scale)) {
             return Ok(Some(Outcome::Diverged { step: state.step }));
         }
@@ -395,24 +398,6 @@ fn batch_size(data: &Loaded<'_>, options: &Options, choices: &mut Vec<Choice>) -
     (batch * examples / rows).clamp(1, examples)
 }
 
-/// Outputs of a tower's widest layer from which bf16 gains more than rounding costs.
-const WIDE: usize = 256;
-
-/// The precision of the products.
-fn precision(started: &Started, options: &Options, choices: &mut Vec<Choice>) -> Precision {
-    if let Some(precision) = options.precision {
-        return precision;
-    }
-    let widest = started.encoder.query().layers().iter().chain(started.encoder.key().layers()).map(Layer::outputs).max();
-    let ordered = !matches!(options.loss, Loss::Squared | Loss::Huber { .. });
-    if ordered && widest.is_some_and(|w| w >= WIDE) && Precision::fastest() == Precision::Bf16 {
-        let reason = "this processor multiplies it faster, and only order or log-odds are asked for";
-        choices.push(Choice::new("precision", "bf16", reason));
-        return Precision::Bf16;
-    }
-    Precision::F32
-}
-
 fn sampler<'a>(data: &'a Loaded<'a>, options: &Options, batch: usize) -> Sampler<'a> {
     let keys = data.key_items().len();
     Sampler::new(&data.train, &data.known, options.loss, keys, data.keys.is_none(), batch, options.seed)
@@ -436,6 +421,25 @@ fn rates(started: &Started, data: &Loaded<'_>, options: &Options, choices: &mut 
         0.0
     };
     Rates { query, key, scale, clip: options.clip }
+}
+
+/// bf16 for wide random towers, where this processor is faster with it: a given model may be more exact than its 8 bits.
+fn precision(started: &Started, random: bool, choices: &mut Vec<Choice>) -> Precision {
+    let wide = |model: &crate::tower::Tower| {
+        model.layers().split_last().is_some_and(|(_, hidden)| hidden.iter().any(|layer| layer.outputs() >= WIDE))
+    };
+    let pays = random && (wide(started.encoder.query()) || wide(started.encoder.key()));
+    match if pays { Precision::fastest() } else { Precision::F32 } {
+        Precision::Bf16 => {
+            choices.push(Choice::new(
+                "precision of the products",
+                "bf16",
+                "wide towers, and this processor is faster with it",
+            ));
+            Precision::Bf16
+        }
+        other => other,
+    }
 }
 
 fn name(schedule: &Schedule) -> &'static str {

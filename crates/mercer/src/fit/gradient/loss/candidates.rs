@@ -131,6 +131,7 @@ impl Candidates<'_> {
         let (m, dim, share) = (self.offset.len(), at.dim, 1.0 / self.len() as f64);
         let mut to_queries = vec![0.0; range.len() * dim];
         let mut to_keys = vec![0.0; m * dim];
+        let mut coefficients = Panels::default();
         let mut loss = 0.0;
         for (rows, to_queries) in blocks(range, self.block()).zip(to_queries.chunks_mut(self.block() * dim)) {
             let (queries, mut scores) = self.scores(at, keys, rows.clone());
@@ -146,10 +147,9 @@ impl Candidates<'_> {
                 row[positive] = 0.0;
                 row[positive] = -total(row);
             }
-            let mut packed = Panels::default();
-            packed.pack(&scores, m);
-            multiply(&packed, &keys.plain, Start::Zero, End::Keep, Out::Rows(to_queries));
-            multiply_transposed(&packed, 0..m, &queries, Start::Sum, &mut to_keys);
+            coefficients.pack(&scores, m);
+            multiply(&coefficients, &keys.plain, Start::Zero, End::Keep, Out::Rows(to_queries));
+            multiply_transposed(&coefficients, 0..m, &queries, Start::Sum, &mut to_keys);
         }
         (loss, to_queries, to_keys)
     }
@@ -189,10 +189,11 @@ impl Candidates<'_> {
         let dim = at.dim;
         let queries: Vec<f32> =
             self.query[rows.clone()].iter().flat_map(|&q| row(at.queries, dim, q)).copied().collect();
-        let (mut packed, mut scores) = (Panels::default(), vec![0.0; rows.len() * self.offset.len()]);
-        packed.pack(&queries, dim);
-        multiply(&packed, &keys.transposed, Start::Zero, End::Keep, Out::Rows(&mut scores));
-        (packed, scores)
+        let mut scores = vec![0.0; rows.len() * self.offset.len()];
+        let mut left = Panels::default();
+        left.pack(&queries, dim);
+        multiply(&left, &keys.transposed, Start::Zero, End::Keep, Out::Rows(&mut scores));
+        (left, scores)
     }
 
     /// Turns the products of positive `i` into the logits of its sum; returns its own score.
