@@ -128,6 +128,7 @@ pub(crate) fn short(value: f64) -> f64 {
 }
 
 /// The middle one, or the upper middle one, by `key`.
+#[allow(dead_code)] // not every benchmark repeats
 pub(crate) fn median<T>(mut all: Vec<T>, key: impl Fn(&T) -> f64) -> Option<T> {
     all.sort_by(|a, b| key(a).total_cmp(&key(b)));
     let middle = all.len() / 2;
