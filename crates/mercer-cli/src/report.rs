@@ -10,6 +10,8 @@ mod neurons;
 mod plan;
 mod relation;
 #[cfg(test)]
+mod relation_tests;
+#[cfg(test)]
 mod tests;
 mod verify;
 
