@@ -1,11 +1,11 @@
 //! Tiles in AVX-512 registers.
 
-use std::hint::black_box;
 use std::arch::x86_64::{
     __m512, __mmask16, _CMP_GT_OQ, _MM_HINT_T0, _mm_prefetch, _mm512_cmp_ps_mask, _mm512_fmadd_ps, _mm512_loadu_ps,
     _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_mul_ps, _mm512_set1_ps,
     _mm512_setzero_ps,
 };
+use std::hint::black_box;
 
 use crate::gemm::peak::timed;
 use crate::gemm::{End, LANES, Part, Start, filled};

@@ -1,12 +1,12 @@
 //! bf16 in AVX-512 registers: rounding, rearranging, and inner products of pairs.
 
-use std::hint::black_box;
 use std::arch::x86_64::{
     __cpuid, __m512, __m512bh, __m512i, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_load_ps, _mm512_load_si512,
     _mm512_loadu_si512, _mm512_permutexvar_epi16, _mm512_set1_epi32, _mm512_setzero_ps, _mm512_setzero_si512,
     _mm512_shuffle_i32x4, _mm512_store_ps, _mm512_store_si512, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64,
     _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
+use std::hint::black_box;
 
 use crate::gemm::half::{As, SIDE, STRIP, Square, Tile, Tiles};
 use crate::gemm::peak::timed;
