@@ -1,7 +1,7 @@
 """The rival of `make bench-train`: training steps of two towers in eager PyTorch with fused Adam.
 
-Reads one line a step from standard input, the number of a workload, and answers with its milliseconds; so that another
-program can measure in turn. Data and towers are made before the first step.
+Reads one line a step from standard input, the number of a workload, and answers with its milliseconds, by
+the clock and of the processor; so that another program can measure in turn. Data and towers are made before the first step.
 
     python train_torch.py --threads 1 < steps
 """
@@ -60,9 +60,9 @@ def main():
     print("ready", torch.__version__, flush=True)
     for line in sys.stdin:
         workload = workloads[int(line)]
-        start = time.perf_counter()
+        wall, cpu = time.perf_counter(), time.process_time()
         workload.step()
-        print(1e3 * (time.perf_counter() - start), flush=True)
+        print(1e3 * (time.perf_counter() - wall), 1e3 * (time.process_time() - cpu), flush=True)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Instant;
 
 use clap::Parser;
+use cpu_time::ThreadTime;
 use mercer::fit::gradient::Precision;
 use mercer::fit::gradient::workload::{Loss, Workload, peak};
 use mercer::with_threads;
@@ -31,6 +33,9 @@ struct Arguments {
     /// Only the workloads whose name contains this.
     #[arg(long, default_value = "")]
     only: String,
+    /// Measure the processor's time instead of the clock's: on a machine that other work shares, for one thread.
+    #[arg(long)]
+    cpu: bool,
     /// Without PyTorch.
     #[arg(long)]
     alone: bool,
@@ -90,6 +95,8 @@ struct Line {
     workload: &'static str,
     threads: usize,
     precision: Precision,
+    /// What the times are: of the clock, or of the processor.
+    clock: &'static str,
     ms_per_step: f64,
     /// PyTorch in the same precision: autocast for bf16.
     rival: Option<String>,
@@ -138,10 +145,12 @@ impl Rival {
         Some(line.trim().to_owned())
     }
 
-    /// Milliseconds of one step of a workload.
-    fn step(&mut self, case: usize) -> Result<f64, Failure> {
+    /// Milliseconds of one step of a workload, by the clock and of the processor.
+    fn step(&mut self, case: usize) -> Result<[f64; 2], Failure> {
         writeln!(self.ask, "{case}")?;
-        Ok(self.line().ok_or("the rival ended early")?.parse()?)
+        let line = self.line().ok_or("the rival ended early")?;
+        let (wall, cpu) = line.split_once(' ').ok_or("the rival gave no two times")?;
+        Ok([wall.parse()?, cpu.parse()?])
     }
 }
 
@@ -164,7 +173,7 @@ fn middle(all: Vec<f64>) -> Option<f64> {
     median(all, |v| *v)
 }
 
-fn measure(rounds: usize, chosen: &[usize], rival: &mut Option<Rival>) -> Result<Measured, Failure> {
+fn measure(rounds: usize, cpu: bool, chosen: &[usize], rival: &mut Option<Rival>) -> Result<Measured, Failure> {
     let made = chosen.iter().map(|&i| {
         let case = &CASES[i];
         Workload::new(case.batch, case.widths, case.loss, case.precision)
@@ -178,7 +187,9 @@ fn measure(rounds: usize, chosen: &[usize], rival: &mut Option<Rival>) -> Result
             // One step to bring the workload back into the caches on either side, and one that counts.
             let mut seconds = 0.0;
             for _ in 0..2 {
-                seconds = workloads[at].seconds()?;
+                let (wall, own) = (Instant::now(), ThreadTime::now());
+                workloads[at].step()?;
+                seconds = if cpu { own.elapsed() } else { wall.elapsed() }.as_secs_f64();
             }
             let mut theirs = None;
             for _ in 0..2 {
@@ -186,7 +197,7 @@ fn measure(rounds: usize, chosen: &[usize], rival: &mut Option<Rival>) -> Result
             }
             if round >= 2 {
                 own[at].push(1e3 * seconds);
-                others[at].extend(theirs);
+                others[at].extend(theirs.map(|both| both[usize::from(cpu)]));
             }
         }
         for (all, precision) in peaks.iter_mut().zip([Precision::F32, Precision::Bf16]) {
@@ -205,6 +216,9 @@ fn main() -> Result<(), Failure> {
         return Ok(());
     }
     let arguments = Arguments::parse();
+    if arguments.cpu && arguments.threads != [1] {
+        return Err("--cpu counts the time of one thread: give --threads 1".into());
+    }
     let chosen: Vec<usize> = (0..CASES.len()).filter(|&i| CASES[i].name.contains(&arguments.only)).collect();
     let mut report = Report::new("train");
     let mut single: Option<Vec<f64>> = None;
@@ -213,7 +227,8 @@ fn main() -> Result<(), Failure> {
         if rival.is_none() && !arguments.alone {
             eprintln!("the rival is left out: no Python with torch; see benchmarks/README.md");
         }
-        let measured = with_threads(Some(threads), || measure(arguments.repeat.max(1), &chosen, &mut rival))??;
+        let measured =
+            with_threads(Some(threads), || measure(arguments.repeat.max(1), arguments.cpu, &chosen, &mut rival))??;
         for (at, &case) in chosen.iter().enumerate() {
             let case = &CASES[case];
             let (own, theirs) = (measured.own[at], measured.rival[at]);
@@ -225,6 +240,7 @@ fn main() -> Result<(), Failure> {
                 workload: case.name,
                 threads,
                 precision: case.precision,
+                clock: if arguments.cpu { "processor" } else { "wall" },
                 ms_per_step: short(own),
                 rival: rival.as_ref().map(|rival| rival.name.clone()),
                 rival_ms: theirs.map(short),

@@ -96,7 +96,8 @@ impl Panels {
     }
 
     /// Number of rows.
-    pub(crate) fn rows(&self) -> usize {
+    #[cfg(test)]
+    fn rows(&self) -> usize {
         self.rows
     }
 

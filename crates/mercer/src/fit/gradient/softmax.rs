@@ -41,6 +41,8 @@ pub(crate) struct SoftmaxLoss {
 
 /// Queries of a block: with 1024 keys their scores stay in the second level of the cache.
 const QUERIES: usize = 64;
+/// Blocks whose scores are held at a time: they stay near the core until their keys have been served.
+const WAVE: usize = 4;
 /// Keys at a time: what bounds the memory of a softmax over many keys.
 const KEYS: usize = 4096;
 /// Keys whose gradient one task gathers.
@@ -53,17 +55,24 @@ pub(crate) struct Softmax {
     transposed: Panels,
     packed: Panels,
     blocks: Vec<Block>,
+    /// What one wave of blocks works in.
+    wave: Vec<Work>,
 }
 
 /// A block of queries.
 #[derive(Clone, Debug, Default)]
 struct Block {
-    /// Queries times the inverse temperature, and times their factors.
+    /// Queries times the inverse temperature.
     scaled: Panels,
-    factored: Panels,
+    state: Vec<State>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Work {
     /// Scores, then their exponentials.
     scores: Panels,
-    state: Vec<State>,
+    /// Queries times the inverse temperature and their factors.
+    factored: Panels,
 }
 
 /// What is known of a query's row of scores.
@@ -141,7 +150,7 @@ impl Softmax {
     /// The loss of `batch`; overwrites `d_queries` `(b, dim)` and `d_keys` `(m, dim)` with its slopes.
     ///
     /// Cost: `6 b m dim` operations and `b` exponentials a key, `8 b m dim` and two where `m` is above 4096. Memory: scores of
-    /// at most 4096 keys. A batch without weight has loss 0 and slopes 0.
+    /// 256 queries with at most 4096 keys. A batch without weight has loss 0 and slopes 0.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Shape`] or [`crate::ErrorKind::Parameter`] if the parts do not fit together.
@@ -167,36 +176,45 @@ impl Softmax {
         }
         // Over more keys than are held at a time, largest scores and sums come first.
         let once = m <= KEYS;
+        self.wave.resize(WAVE, Work::default());
         for first in (0..m).step_by(KEYS).filter(|_| !once) {
             self.pack(batch, first);
             let keys = &self.transposed;
-            self.blocks.par_iter_mut().enumerate().for_each(|(i, block)| {
-                block.scores(batch, i * QUERIES, keys, first);
-                block.look();
-                block.exponentials(batch, i * QUERIES, first, true);
-            });
+            for (w, blocks) in self.blocks.chunks_mut(WAVE).enumerate() {
+                blocks.par_iter_mut().zip(&mut self.wave).enumerate().for_each(|(i, (block, work))| {
+                    let own = (w * WAVE + i) * QUERIES;
+                    block.ask(batch, own, keys, first, &mut work.scores);
+                    block.look(&work.scores);
+                    block.exponentials(batch, own, first, true, &mut work.scores);
+                });
+            }
         }
         for first in (0..m).step_by(KEYS) {
             let count = self.pack(batch, first);
             let (transposed, packed) = (&self.transposed, &self.packed);
-            let blocks = self.blocks.par_iter_mut().zip(d_queries.par_chunks_mut(QUERIES * dim)).enumerate();
-            blocks.for_each(|(i, (block, d_queries))| {
-                block.scores(batch, i * QUERIES, transposed, first);
-                if once {
-                    block.look();
-                }
-                block.exponentials(batch, i * QUERIES, first, once);
-                block.finish(batch, i * QUERIES, first, total);
-                multiply(&block.scores, packed, Start::Sum, End::Keep, Out::Rows(d_queries));
-            });
             let d_keys = &mut d_keys[first * dim..(first + count) * dim];
-            d_keys.par_chunks_mut(CHUNK * dim).enumerate().for_each(|(chunk, target)| {
-                let chosen = chunk * CHUNK..chunk * CHUNK + target.len() / dim;
-                for (i, block) in self.blocks.iter().enumerate() {
-                    let start = if i == 0 { Start::Zero } else { Start::Sum };
-                    multiply_transposed(&block.scores, chosen.clone(), &block.factored, start, target);
-                }
-            });
+            let waves = self.blocks.chunks_mut(WAVE).zip(d_queries.chunks_mut(WAVE * QUERIES * dim));
+            for (w, (blocks, d_queries)) in waves.enumerate() {
+                let held = blocks.len();
+                let each = blocks.par_iter_mut().zip(&mut self.wave).zip(d_queries.par_chunks_mut(QUERIES * dim));
+                each.enumerate().for_each(|(i, ((block, work), d_queries))| {
+                    let own = (w * WAVE + i) * QUERIES;
+                    block.ask(batch, own, transposed, first, &mut work.scores);
+                    if once {
+                        block.look(&work.scores);
+                    }
+                    block.exponentials(batch, own, first, once, &mut work.scores);
+                    block.finish(batch, own, first, total, work);
+                    multiply(&work.scores, packed, Start::Sum, End::Keep, Out::Rows(d_queries));
+                });
+                d_keys.par_chunks_mut(CHUNK * dim).enumerate().for_each(|(chunk, target)| {
+                    let chosen = chunk * CHUNK..chunk * CHUNK + target.len() / dim;
+                    for (i, work) in self.wave[..held].iter().enumerate() {
+                        let start = if w + i == 0 { Start::Zero } else { Start::Sum };
+                        multiply_transposed(&work.scores, chosen.clone(), &work.factored, start, target);
+                    }
+                });
+            }
         }
         let (mut loss, mut d_scale) = (0.0, 0.0);
         let rows = d_queries.chunks_exact_mut(dim).zip(batch.queries.chunks_exact(dim));
@@ -222,24 +240,24 @@ impl Softmax {
 
 impl Block {
     /// Scores of the queries from `own` on with the keys from `first` on; what is masked becomes minus infinity.
-    fn scores(&mut self, batch: &SoftmaxBatch<'_>, own: usize, keys: &Panels, first: usize) {
+    fn ask(&mut self, batch: &SoftmaxBatch<'_>, own: usize, keys: &Panels, first: usize, scores: &mut Panels) {
         let count = keys.columns();
         let start = batch.offset.map_or(Start::Zero, |offset| Start::Bias(&offset[first..first + count]));
-        multiply(&self.scaled, keys, start, End::Keep, Out::Panels(&mut self.scores));
+        multiply(&self.scaled, keys, start, End::Keep, Out::Panels(scores));
         for (i, state) in self.state.iter_mut().enumerate() {
-            batch.masks(own + i, first, count, |at| *self.scores.at(i, at) = f32::NEG_INFINITY);
+            batch.masks(own + i, first, count, |at| *scores.at(i, at) = f32::NEG_INFINITY);
             if let Some(at) = batch.positive_in(own + i, first, count) {
-                state.positive = *self.scores.at(i, at);
+                state.positive = *scores.at(i, at);
             }
         }
     }
 
     /// Notes larger scores than those seen before.
-    fn look(&mut self) {
+    fn look(&mut self, scores: &Panels) {
         let mut lanes = [[f32::NEG_INFINITY; LANES]; QUERIES];
-        for first in (0..self.scores.columns()).step_by(PANEL) {
-            let width = PANEL.min(self.scores.columns() - first);
-            largest(self.scores.panel(first), self.scores.stride(first), width, &mut lanes);
+        for first in (0..scores.columns()).step_by(PANEL) {
+            let width = PANEL.min(scores.columns() - first);
+            largest(scores.panel(first), scores.stride(first), width, &mut lanes);
         }
         for (state, lanes) in self.state.iter_mut().zip(lanes) {
             let largest = lanes.into_iter().fold(f32::NEG_INFINITY, f32::max);
@@ -251,19 +269,19 @@ impl Block {
     }
 
     /// Replaces the scores by `e^(score - largest)`, 0 where masked; with `add`, adds them to the sums.
-    fn exponentials(&mut self, batch: &SoftmaxBatch<'_>, own: usize, first: usize, add: bool) {
+    fn exponentials(&mut self, batch: &SoftmaxBatch<'_>, own: usize, first: usize, add: bool, scores: &mut Panels) {
         let mut lanes = [[0.0; LANES]; QUERIES];
         let mut most = [0.0; QUERIES];
         // Where all keys so far are masked nothing is known to subtract; the masks below make all of them 0.
         most.iter_mut().zip(&self.state).for_each(|(m, state)| *m = state.largest.max(f32::MIN));
-        let count = self.scores.columns();
+        let count = scores.columns();
         for from in (0..count).step_by(PANEL) {
-            let (stride, width) = (self.scores.stride(from), PANEL.min(count - from));
-            exponentials(self.scores.panel_mut(from), stride, width, &most, &mut lanes);
+            let (stride, width) = (scores.stride(from), PANEL.min(count - from));
+            exponentials(scores.panel_mut(from), stride, width, &most, &mut lanes);
         }
         for (i, (state, lanes)) in self.state.iter_mut().zip(lanes).enumerate() {
             let mut sum: f64 = lanes.into_iter().map(f64::from).sum();
-            batch.masks(own + i, first, count, |at| sum -= f64::from(std::mem::take(self.scores.at(i, at))));
+            batch.masks(own + i, first, count, |at| sum -= f64::from(std::mem::take(scores.at(i, at))));
             if add {
                 state.sum += sum;
             }
@@ -271,16 +289,16 @@ impl Block {
     }
 
     /// The factors of the queries; then subtracts the positive's share, so that exponentials times factors are slopes.
-    fn finish(&mut self, batch: &SoftmaxBatch<'_>, own: usize, first: usize, total: f64) {
-        let count = self.scores.columns();
+    fn finish(&mut self, batch: &SoftmaxBatch<'_>, own: usize, first: usize, total: f64, work: &mut Work) {
+        let count = work.scores.columns();
         for (i, state) in self.state.iter_mut().enumerate() {
             state.factor = (batch.weight(own + i) / total / state.sum) as f32;
             if let Some(at) = batch.positive_in(own + i, first, count) {
-                *self.scores.at(i, at) -= state.sum as f32;
+                *work.scores.at(i, at) -= state.sum as f32;
             }
         }
-        self.factored.clone_from(&self.scaled);
-        self.factored.scale_rows(|i| self.state[i].factor);
+        work.factored.clone_from(&self.scaled);
+        work.factored.scale_rows(|i| self.state[i].factor);
     }
 }
 

@@ -1,8 +1,5 @@
 //! The workloads of `make bench-train`: one training step of two towers on data made beforehand.
 
-use std::hint::black_box;
-use std::time::Instant;
-
 use crate::error::Result;
 use crate::fit::gradient::adam::{Adam, Settings};
 use crate::fit::gradient::net::{Gradient, Net, Precision, Tape, backward, forward};
@@ -102,16 +99,6 @@ impl Workload {
         let (a, b) = both(|| query.learn(), || key.learn());
         a.and(b)?;
         Ok(loss)
-    }
-
-    /// Seconds of one step.
-    ///
-    /// # Errors
-    /// As [`Workload::step`].
-    pub fn seconds(&mut self) -> Result<f64> {
-        let start = Instant::now();
-        black_box(self.step()?);
-        Ok(start.elapsed().as_secs_f64())
     }
 }
 
