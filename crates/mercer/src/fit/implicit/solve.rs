@@ -195,7 +195,8 @@ impl<'a> Common<'a> {
             list.iter().for_each(|&y| room.extend_from_slice(&rows[y as usize * width..][..width]));
         };
         of(&self.other.rows, &mut room.rows);
-        (room.weight.clear(), room.right.clear());
+        room.weight.clear();
+        room.right.clear();
         for (&y, &strength) in list.iter().zip(strength) {
             let (size, confidence) = (self.other_size[y as usize], self.terms.alpha * strength);
             room.weight.push(size * (confidence - self.terms.unobserved));
