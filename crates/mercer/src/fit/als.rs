@@ -98,7 +98,9 @@ pub(crate) struct List {
 
 impl List {
     pub(crate) fn clear(&mut self) {
-        (self.rows.clear(), self.weight.clear(), self.target.clear());
+        self.rows.clear();
+        self.weight.clear();
+        self.target.clear();
     }
 
     pub(crate) fn push(&mut self, row: impl Iterator<Item = f64>, weight: f64, target: f64) {

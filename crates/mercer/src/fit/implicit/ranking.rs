@@ -146,7 +146,8 @@ fn losses(sides: &[Lists; 2], cells: &Cells, [u, v]: [&Factors; 2], scale: f32) 
         let (mut slope, mut loss) = (vec![0.0; cells.starts[last] - base], 0.0);
         for x in first..last {
             let range = cells.starts[x]..cells.starts[x + 1];
-            (rows.clear(), size.clear());
+            rows.clear();
+            size.clear();
             for &y in &cells.key[range.clone()] {
                 rows.extend_from_slice(v.row(y as usize));
                 size.push(keys.size[y as usize]);
@@ -177,7 +178,9 @@ fn step<I: Iterator<Item = (u32, usize)>>(
     let width = own.width;
     let of_block = |(room, residual, factors): &mut (Room, Vec<f32>, Vec<f32>), (block, rows): (usize, &mut [f32])| {
         for (i, row) in rows.chunks_exact_mut(width).enumerate() {
-            (room.rows.clear(), room.weight.clear(), factors.clear());
+            room.rows.clear();
+            room.weight.clear();
+            factors.clear();
             for (y, place) in cells(block * BLOCK + i) {
                 let items = size[y as usize];
                 room.rows.extend_from_slice(other.row(y as usize));

@@ -195,7 +195,8 @@ impl<'a> Common<'a> {
             list.iter().for_each(|&y| room.extend_from_slice(&rows[y as usize * width..][..width]));
         };
         of(&self.other.rows, &mut room.rows);
-        (room.weight.clear(), room.right.clear());
+        room.weight.clear();
+        room.right.clear();
         for (&y, &strength) in list.iter().zip(strength) {
             let (size, confidence) = (self.other_size[y as usize], self.terms.alpha * strength);
             room.weight.push(size * (confidence - self.terms.unobserved));
@@ -236,7 +237,9 @@ impl<'a> Common<'a> {
 
     /// `out = (M + sum w v v^T) x`.
     fn apply(&self, x: &[f32], rows: &[f32], weight: &[f32], dots: &mut [f32], out: &mut [f32]) {
-        dot_rows(&self.common, x, out);
+        // M is symmetric: its rows added up need no sums across a vector.
+        out.fill(0.0);
+        add_rows(&self.common, x, out);
         dot_rows(rows, x, dots);
         dots.iter_mut().zip(weight).for_each(|(d, w)| *d *= w);
         add_rows(rows, dots, out);
@@ -317,16 +320,14 @@ pub(crate) fn objective(sides: &[Lists; 2], factors: [&Factors; 2], terms: Terms
     let all: f64 = gram_u.data().iter().zip(gram_v.data()).map(|(a, b)| a * b).sum();
     let trace = |g: &Matrix| (0..g.rows()).map(|i| g[(i, i)]).sum::<f64>();
     let own = |x: usize| -> f64 {
-        queries
-            .list(x)
-            .map(|p| {
-                let y = queries.other[p] as usize;
-                let score: f64 = u.row(x).iter().zip(v.row(y)).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-                let confidence = f64::from(terms.alpha) * f64::from(queries.strength[p]);
-                let error = confidence * (1.0 - score).powi(2) - f64::from(terms.unobserved) * score * score;
-                f64::from(queries.size[x]) * f64::from(keys.size[y]) * error
-            })
-            .sum()
+        let cell = |p: usize| {
+            let (y, mut score) = (queries.other[p] as usize, [0.0]);
+            dot_rows(v.row(y), u.row(x), &mut score);
+            let (score, items) = (f64::from(score[0]), f64::from(keys.size[y]));
+            let confidence = f64::from(terms.alpha) * f64::from(queries.strength[p]);
+            items * (confidence * (1.0 - score).powi(2) - f64::from(terms.unobserved) * score * score)
+        };
+        f64::from(queries.size[x]) * queries.list(x).map(cell).sum::<f64>()
     };
     let listed: Vec<f64> = (0..queries.classes()).into_par_iter().map(own).collect();
     listed.iter().sum::<f64>() + f64::from(terms.unobserved) * all + terms.ridge * (trace(&gram_u) + trace(&gram_v))
