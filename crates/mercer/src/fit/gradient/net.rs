@@ -208,20 +208,20 @@ pub(crate) fn forward(net: &Net, rows: &Rows<'_>, tape: &mut Tape) -> Result<()>
     let (count, width) = (rows.len().div_ceil(BLOCK), BLOCK * net.outputs());
     let outputs = &mut tape.outputs[..rows.len() * net.outputs()];
     let parameters = |part: &Part| &net.parameters[part.weights()];
-    // Layer by layer: a layer's weights stay near the core while the blocks pass by.
     match &mut tape.form {
         Form::Single { weights, blocks, .. } => {
             let packs = weights.par_iter_mut().zip(&net.parts).skip(skip);
             packs.for_each(|(panels, part)| panels.pack(parameters(part), part.outputs));
-            for layer in 0..net.parts.len() {
-                let blocks = blocks[..count].par_iter_mut().zip(outputs.par_chunks_mut(width)).enumerate();
-                blocks.for_each(|(i, (block, outputs))| block.forward(net, layer, weights, &own(i), outputs));
-            }
+            let blocks = blocks[..count].par_iter_mut().zip(outputs.par_chunks_mut(width)).enumerate();
+            blocks.for_each(|(i, (block, outputs))| {
+                for layer in 0..net.parts.len() {
+                    block.forward(net, layer, weights, &own(i), outputs);
+                }
+            });
         }
         Form::Half { unit, weights, blocks, .. } => {
             let packs = weights.par_iter_mut().zip(&net.parts).skip(skip);
             packs.for_each(|(tiles, part)| half::pack(tiles, parameters(part), part.outputs, false));
-            // Half the bytes: all weights stay near the core, and so does a block.
             let blocks = blocks[..count].par_iter_mut().zip(outputs.par_chunks_mut(width)).enumerate();
             blocks.for_each(|(i, (block, outputs))| {
                 for layer in 0..net.parts.len() {
@@ -292,10 +292,12 @@ pub(crate) fn backward(
             packs.for_each(|(panels, part)| panels.pack_transposed(parameters(part), part.inputs));
             let blocks = &mut blocks[..count];
             let ends = blocks.par_iter_mut().zip(d_outputs.par_chunks(width));
-            ends.for_each(|(block, d_outputs)| block.enter(net, d_outputs));
-            for i in (1..net.parts.len()).rev() {
-                blocks.par_iter_mut().for_each(|block| block.backward(net, i, &transposed[i]));
-            }
+            ends.for_each(|(block, d_outputs)| {
+                block.enter(net, d_outputs);
+                for i in (1..net.parts.len()).rev() {
+                    block.backward(net, i, &transposed[i]);
+                }
+            });
         }
         Form::Half { unit, transposed, blocks, .. } => {
             let packs = transposed.par_iter_mut().zip(&net.parts).skip(1);

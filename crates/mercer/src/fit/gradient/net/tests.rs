@@ -256,7 +256,7 @@ fn refuses(precision: Precision) {
 /// Root of the sum of squared differences, relative to that of the squares.
 fn difference(a: &[f32], b: &[f32]) -> f64 {
     let sum = |terms: &mut dyn Iterator<Item = f32>| terms.map(|v| f64::from(v).powi(2)).sum::<f64>();
-    (sum(&mut a.iter().zip(b).map(|(a, b)| a - b)) / sum(&mut b.iter().copied())).sqrt()
+    (sum(&mut a.iter().zip(b).map(|(a, b)| a - b)) / sum(&mut b.iter().copied()).max(1e-30)).sqrt()
 }
 
 #[test]
