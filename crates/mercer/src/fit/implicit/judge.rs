@@ -13,7 +13,7 @@ use crate::seed::Seed;
 use crate::wide::wide;
 
 /// Queries that are looked at, at the most.
-const QUERIES: usize = 2000;
+const QUERIES: usize = 1000;
 
 /// Where positive keys stand among all keys that are not known to be positive for their query.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -151,16 +151,19 @@ fn ndcg_10(ranks: &[f64]) -> f64 {
 #[inline(always)]
 fn count_body<const FMA: bool>(scores: &[f32], size: &[f32], own: f32, out: &mut [f32; 2]) {
     let (mut above, mut equal) = ([0.0f32; LANE], [0.0f32; LANE]);
-    let (parts, sizes) = (scores.chunks_exact(LANE), size.chunks_exact(LANE));
-    for (s, n) in parts.remainder().iter().zip(sizes.remainder()) {
-        above[0] += if *s > own { *n } else { 0.0 };
-        equal[0] += if *s == own { *n } else { 0.0 };
+    let whole = scores.len() / LANE * LANE;
+    for i in whole..scores.len() {
+        above[0] += if scores[i] > own { size[i] } else { 0.0 };
+        equal[0] += if scores[i] == own { size[i] } else { 0.0 };
     }
-    for (s, n) in parts.zip(sizes) {
+    let mut at = 0;
+    while at < whole {
+        let (s, n) = (&scores[at..at + LANE], &size[at..at + LANE]);
         for l in 0..LANE {
             above[l] += if s[l] > own { n[l] } else { 0.0 };
             equal[l] += if s[l] == own { n[l] } else { 0.0 };
         }
+        at += LANE;
     }
     *out = [above.iter().sum(), equal.iter().sum()];
 }

@@ -25,34 +25,55 @@ fn total(mut lanes: [f32; LANE]) -> f32 {
     lanes[0]
 }
 
+// Plain indices: iterators and copies were left as calls in functions compiled for other instruction sets, at half the
+// speed.
+
 #[inline(always)]
 fn dot_rows_body<const FMA: bool>(rows: &[f32], x: &[f32], out: &mut [f32]) {
-    let width = x.len();
-    let mut groups = rows.chunks_exact(4 * width);
-    let mut outs = out.chunks_exact_mut(4);
-    for (group, out) in groups.by_ref().zip(outs.by_ref()) {
+    let (width, n) = (x.len(), out.len());
+    let mut first = 0;
+    while first + 4 <= n {
         // Four sums at once hide the latency of an addition.
         let mut sums = [[0.0; LANE]; 4];
-        for (at, part) in x.chunks_exact(LANE).enumerate() {
-            for (r, sums) in sums.iter_mut().enumerate() {
-                let row = &group[r * width + at * LANE..][..LANE];
+        let mut at = 0;
+        while at < width {
+            let part = &x[at..at + LANE];
+            for r in 0..4 {
+                let from = (first + r) * width + at;
+                let row = &rows[from..from + LANE];
                 for i in 0..LANE {
-                    sums[i] = fma::<FMA>(row[i], part[i], sums[i]);
+                    sums[r][i] = fma::<FMA>(row[i], part[i], sums[r][i]);
                 }
             }
+            at += LANE;
+        }
+        // Halves of the four together: whole vectors until the end.
+        let mut half = LANE / 2;
+        while half > 0 {
+            for r in 0..4 {
+                for i in 0..half {
+                    sums[r][i] += sums[r][i + half];
+                }
+            }
+            half /= 2;
         }
         for r in 0..4 {
-            out[r] = total(sums[r]);
+            out[first + r] = sums[r][0];
         }
+        first += 4;
     }
-    for (row, out) in groups.remainder().chunks_exact(width).zip(outs.into_remainder()) {
+    while first < n {
         let mut sums = [0.0; LANE];
-        for (a, b) in row.chunks_exact(LANE).zip(x.chunks_exact(LANE)) {
+        let mut at = 0;
+        while at < width {
+            let (row, part) = (&rows[first * width + at..first * width + at + LANE], &x[at..at + LANE]);
             for i in 0..LANE {
-                sums[i] = fma::<FMA>(a[i], b[i], sums[i]);
+                sums[i] = fma::<FMA>(row[i], part[i], sums[i]);
             }
+            at += LANE;
         }
-        *out = total(sums);
+        out[first] = total(sums);
+        first += 1;
     }
 }
 wide!(
@@ -60,34 +81,36 @@ wide!(
     fn dot_rows(rows: &[f32], x: &[f32], out: &mut [f32]) = dot_rows_body
 );
 
+/// Columns `first` to `first + N` of a sum of rows: the sums stay in registers while the rows run.
+#[inline(always)]
+fn add_columns<const FMA: bool, const N: usize>(rows: &[f32], factors: &[f32], out: &mut [f32], first: usize) {
+    let width = out.len();
+    let mut sums = [0.0; N];
+    for i in 0..N {
+        sums[i] = out[first + i];
+    }
+    for r in 0..factors.len() {
+        let row = &rows[r * width + first..r * width + first + N];
+        for i in 0..N {
+            sums[i] = fma::<FMA>(factors[r], row[i], sums[i]);
+        }
+    }
+    for i in 0..N {
+        out[first + i] = sums[i];
+    }
+}
+
 #[inline(always)]
 fn add_rows_body<const FMA: bool>(rows: &[f32], factors: &[f32], out: &mut [f32]) {
     const WIDE: usize = 4 * LANE;
-    let width = out.len();
     let mut first = 0;
-    while first < width {
-        // Sums of up to four vectors stay in registers while the rows run.
-        if width - first >= WIDE {
-            let mut sums = [0.0; WIDE];
-            for (row, &factor) in rows.chunks_exact(width).zip(factors) {
-                let row = &row[first..first + WIDE];
-                for i in 0..WIDE {
-                    sums[i] = fma::<FMA>(factor, row[i], sums[i]);
-                }
-            }
-            out[first..first + WIDE].iter_mut().zip(sums).for_each(|(o, s)| *o += s);
-            first += WIDE;
-        } else {
-            let mut sums = [0.0; LANE];
-            for (row, &factor) in rows.chunks_exact(width).zip(factors) {
-                let row = &row[first..first + LANE];
-                for i in 0..LANE {
-                    sums[i] = fma::<FMA>(factor, row[i], sums[i]);
-                }
-            }
-            out[first..first + LANE].iter_mut().zip(sums).for_each(|(o, s)| *o += s);
-            first += LANE;
-        }
+    while first + WIDE <= out.len() {
+        add_columns::<FMA, WIDE>(rows, factors, out, first);
+        first += WIDE;
+    }
+    while first < out.len() {
+        add_columns::<FMA, LANE>(rows, factors, out, first);
+        first += LANE;
     }
 }
 wide!(
@@ -102,28 +125,36 @@ fn add_outer_body<const FMA: bool>(rows: &[f32], weights: &[f32], width: usize, 
     while first < weights.len() {
         let group = GROUP.min(weights.len() - first);
         // A short group repeats its first row with weight 0.
-        let row = |r: usize| &rows[(first + if r < group { r } else { 0 }) * width..][..width];
-        let own: [&[f32]; GROUP] = std::array::from_fn(row);
-        for (i, target) in out.chunks_exact_mut(width).enumerate() {
-            let factors: [f32; GROUP] =
-                std::array::from_fn(|r| if r < group { weights[first + r] * own[r][i] } else { 0.0 });
+        let (mut from, mut weight) = ([first * width; GROUP], [0.0; GROUP]);
+        for r in 0..group {
+            (from[r], weight[r]) = ((first + r) * width, weights[first + r]);
+        }
+        for i in 0..width {
+            let mut factors = [0.0; GROUP];
+            for r in 0..GROUP {
+                factors[r] = weight[r] * rows[from[r] + i];
+            }
             // Whole vectors from the diagonal on: what lies left of it in the first is written but never read.
             let mut at = i / LANE * LANE;
             while at < width {
-                let part = &mut target[at..at + LANE];
+                let part = &mut out[i * width + at..i * width + at + LANE];
                 let mut sums = [0.0; LANE];
-                sums.copy_from_slice(part);
+                for l in 0..LANE {
+                    sums[l] = part[l];
+                }
                 for r in 0..GROUP {
-                    let row = &own[r][at..at + LANE];
+                    let row = &rows[from[r] + at..from[r] + at + LANE];
                     for l in 0..LANE {
                         sums[l] = fma::<FMA>(factors[r], row[l], sums[l]);
                     }
                 }
-                part.copy_from_slice(&sums);
+                for l in 0..LANE {
+                    part[l] = sums[l];
+                }
                 at += LANE;
             }
         }
-        first += group;
+        first += GROUP;
     }
 }
 wide!(
@@ -134,11 +165,13 @@ wide!(
 /// `out -= factor * row` from the vector on that holds column `first`.
 #[inline(always)]
 fn subtract<const FMA: bool>(out: &mut [f32], factor: f32, row: &[f32], first: usize) {
-    let at = first / LANE * LANE;
-    for (o, r) in out[at..].chunks_exact_mut(LANE).zip(row[at..].chunks_exact(LANE)) {
+    let mut at = first / LANE * LANE;
+    while at < out.len() {
+        let (o, r) = (&mut out[at..at + LANE], &row[at..at + LANE]);
         for l in 0..LANE {
             o[l] = fma::<FMA>(-factor, r[l], o[l]);
         }
+        at += LANE;
     }
 }
 
@@ -147,14 +180,14 @@ fn solve_body<const FMA: bool>(a: &mut [f32], stride: usize, n: usize, b: &mut [
     // a = U^T U, row by row.
     for k in 0..n {
         let (above, below) = a.split_at_mut((k + 1) * stride);
-        let pivot = &mut above[k * stride..];
+        let pivot = &mut above[k * stride..(k + 1) * stride];
         if !(pivot[k] > 0.0 && pivot[k] < f32::INFINITY) {
             return false;
         }
         let scale = 1.0 / pivot[k].sqrt();
         pivot[k / LANE * LANE..].iter_mut().for_each(|v| *v *= scale);
-        for (i, row) in below.chunks_exact_mut(stride).enumerate().take(n - k - 1) {
-            let column = k + 1 + i;
+        for column in k + 1..n {
+            let row = &mut below[(column - k - 1) * stride..(column - k) * stride];
             subtract::<FMA>(row, pivot[column], pivot, column);
         }
     }
@@ -165,7 +198,7 @@ fn solve_body<const FMA: bool>(a: &mut [f32], stride: usize, n: usize, b: &mut [
         let from = k / LANE * LANE;
         let mut kept = [0.0; LANE];
         kept.copy_from_slice(&b[from..from + LANE]);
-        subtract::<FMA>(b, value, row, k);
+        subtract::<FMA>(&mut b[..stride], value, row, k);
         b[from..k].copy_from_slice(&kept[..k - from]);
         b[k] = value;
     }
