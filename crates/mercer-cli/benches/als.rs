@@ -207,6 +207,9 @@ struct Task<'a> {
     out: &'a Path,
 }
 
+/// Seconds of a fit, and both sides' embeddings.
+type Answer = (f64, [Vec<f32>; 2]);
+
 /// The rival's process, asked line by line.
 struct Rival {
     child: Child,
@@ -227,8 +230,7 @@ impl Rival {
         Some(Rival { child, answers })
     }
 
-    /// Seconds and both sides' embeddings.
-    fn run(&mut self, task: &Task<'_>) -> Result<(f64, [Vec<f32>; 2]), Box<dyn Error>> {
+    fn run(&mut self, task: &Task<'_>) -> Result<Answer, Box<dyn Error>> {
         let input = self.child.stdin.as_mut().ok_or("the rival has no input")?;
         writeln!(input, "{}", serde_json::to_string(task)?)?;
         let mut line = String::new();

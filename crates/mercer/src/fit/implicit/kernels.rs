@@ -82,6 +82,7 @@ wide!(
 );
 
 /// Columns `first` to `first + N` of a sum of rows: the sums stay in registers while the rows run.
+#[allow(clippy::manual_memcpy)]
 #[inline(always)]
 fn add_columns<const FMA: bool, const N: usize>(rows: &[f32], factors: &[f32], out: &mut [f32], first: usize) {
     let width = out.len();
@@ -118,6 +119,7 @@ wide!(
     fn add_rows(rows: &[f32], factors: &[f32], out: &mut [f32]) = add_rows_body
 );
 
+#[allow(clippy::manual_memcpy)]
 #[inline(always)]
 fn add_outer_body<const FMA: bool>(rows: &[f32], weights: &[f32], width: usize, out: &mut [f32]) {
     const GROUP: usize = 8;
