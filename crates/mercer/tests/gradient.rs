@@ -152,7 +152,7 @@ fn labels_give_the_probabilities_of_their_generator() {
     let problem = Problem::new(&x, Some(&y), Examples::Pairs(&pairs), Examples::Pairs(&held_out));
     let options = Options { loss: Loss::Logistic, effort: Effort::Steps(1500), ..Options::default() };
     let trained = run(&problem, small(6), &options);
-    assert_eq!(trained.encoder.link(), Link::Logistic);
+    assert_eq!(trained.encoder.link(), Link::LOGISTIC);
     let found = trained.encoder.block(0, &x.slice(1200..1500), &y.slice(1200..1500)).unwrap();
     let errors = found.iter().enumerate().map(|(p, v)| (v - sigmoid(logit(1200 + p / 300, 1200 + p % 300))).abs());
     let error = errors.sum::<f64>() / 90_000.0;

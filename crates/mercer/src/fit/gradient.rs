@@ -34,7 +34,6 @@
 //! # Ok::<(), mercer::Error>(())
 //! ```
 
-#[allow(dead_code)] // the trainer's tools
 pub(crate) mod adam;
 mod balance;
 mod checkpoint;
@@ -43,11 +42,9 @@ mod held_out;
 pub(crate) mod loss;
 mod mine;
 mod monitor;
-#[allow(dead_code)]
 pub(crate) mod net;
 mod sampler;
 mod schedule;
-#[allow(dead_code)]
 pub(crate) mod softmax;
 mod standard;
 mod start;

@@ -155,6 +155,7 @@ impl Net {
 
 impl Tape {
     /// A tape for batches of up to `batch` rows, in `f32`.
+    #[cfg(test)]
     pub(crate) fn new(net: &Net, batch: usize) -> Self {
         Tape::with_precision(net, batch, Precision::F32)
     }
@@ -176,11 +177,6 @@ impl Tape {
             },
         };
         Tape { rows: 0, batch, form, outputs: vec![0.0; batch * net.outputs()] }
-    }
-
-    /// Rows of the last forward pass.
-    pub(crate) fn rows(&self) -> usize {
-        self.rows
     }
 
     /// Outputs of the last forward pass, row-major `(rows, outputs)`.
