@@ -8,7 +8,9 @@ use crate::fit::{
     BaseRate, Calibrated, Choice, Dimension, Fit, Options, Outcome, Progress, Table, calibrate, factorise,
     log_odds_form, observed,
 };
-use crate::pipeline::relations::{Evidence, Figure, HoldOut, Path, RelationFit, RelationTable, Training, dimension};
+use crate::pipeline::relations::{
+    Evidence, Figure, HoldOut, Path, RelationFit, RelationTable, Training, dimension, no_target,
+};
 use crate::pipeline::{Cut, PairTable, known_items, select};
 use crate::relation::{Pairs, Split};
 use crate::rows::ItemSource;
@@ -156,9 +158,7 @@ fn closed(parts: &Parts<'_>, options: &Options, progress: &dyn Progress) -> Resu
     // One coordinate is left for the log-odds at zero, should the gradient go on from here.
     let options = match options.dimension {
         Dimension::Fixed(dim) if dim > 1 => Options { dimension: Dimension::Fixed(dim - 1), ..options.clone() },
-        Dimension::Target(_) => {
-            return Err(Error::parameter("dimension", "a dimension: a target error is for values", "a target error"));
-        }
+        Dimension::Target(_) => return Err(no_target()),
         _ => options.clone(),
     };
     let fit: Fit = if parts.ids { factorise(table, &options, progress)? } else { observed(table, &options, progress)? };

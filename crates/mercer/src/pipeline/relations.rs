@@ -166,15 +166,18 @@ impl Training<'_> {
     }
 }
 
+/// A target error where rows have no values.
+pub(crate) fn no_target() -> Error {
+    let expected = "left out: rows have no values that could err; name a dimension instead";
+    Error::parameter("target error", expected, "one")
+}
+
 /// The dimension that was asked for, else `default`, with the reason.
 pub(crate) fn dimension(options: &Options, default: (usize, &str)) -> Result<(usize, Choice)> {
     match options.dimension {
         Dimension::Fixed(dim) => Ok((dim, Choice::new("dimension", dim, "as asked for"))),
         Dimension::Knee => Ok((default.0, Choice::new("dimension", default.0, default.1))),
-        Dimension::Target(_) => {
-            let expected = "a dimension: a target error is for values";
-            Err(Error::parameter("dimension", expected, "a target error"))
-        }
+        Dimension::Target(_) => Err(no_target()),
     }
 }
 
