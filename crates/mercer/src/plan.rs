@@ -162,7 +162,7 @@ const UNITS: usize = 400;
 /// attained never seems to lie below a floor.
 const MEASURED: usize = 1500;
 
-/// The class that was asked for; else the narrowest whose floor the first target leaves open and which small fits reach, or the
+/// The class that was asked for; else the narrowest whose floors leave every target open and which small fits reach, or the
 /// diagnosed one, which loses nothing.
 fn choose_class(
     relation: &dyn Relation,
@@ -174,16 +174,18 @@ fn choose_class(
     if let Some(class) = wish.options.class {
         return Ok((class, "as asked".into()));
     }
-    if let Some(&target) = wish.targets.first() {
-        let (error, norm, words) = norm_of(target, floors.value_rms);
-        if let Some(open) = floors.smallest_class(error).filter(|open| open.class < floors.class) {
-            let search = Search::new(relation, queries, keys, open.class, wish.options.seed)?;
-            if search.narrowest(error, norm, open.dim, Training::ClosedForm)?.is_some() {
-                return Ok((open.class, format!("{}, but the narrower class does for {words}", floors.reason)));
-            }
+    let targets: Vec<_> = wish.targets.iter().map(|&target| norm_of(target, floors.value_rms)).collect();
+    let open: Option<Vec<_>> = targets.iter().map(|(error, ..)| floors.smallest_class(*error)).collect();
+    let widest = open.as_ref().and_then(|open| open.iter().map(|o| o.class).max()).filter(|c| *c < floors.class);
+    let (Some(open), Some(class)) = (open, widest) else { return Ok((floors.class, floors.reason.clone())) };
+    let search = Search::new(relation, queries, keys, class, wish.options.seed)?;
+    for ((error, norm, _), open) in targets.iter().zip(&open) {
+        if search.narrowest(*error, *norm, open.dim, Training::ClosedForm)?.is_none() {
+            return Ok((floors.class, floors.reason.clone()));
         }
     }
-    Ok((floors.class, floors.reason.clone()))
+    let words: Vec<&str> = targets.iter().map(|(.., words)| words.as_str()).collect();
+    Ok((class, format!("{}, but the narrower class does for {}", floors.reason, words.join(", "))))
 }
 
 /// The fit of a class that shows what is attainable at each dimension.

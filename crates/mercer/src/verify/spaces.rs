@@ -118,12 +118,9 @@ fn banach(found: &mut Verification, seed: Seed) -> Result<()> {
         format!("difference {reproduced:.1e} of the largest value; |f| at most {hoelder:.2} of Hoelder's bound"),
         reproduced <= 1e-10 && hoelder <= 1.0 + 1e-12,
     );
-    // Coefficients of two functions of the space.
-    let mut function = || {
-        let b = (0..POINTS).map(|_| stream.normal()).collect();
-        psi.times(&Matrix::from_columns(b, POINTS, 1)).into_data()
-    };
-    let (u, v) = (function(), function());
+    // The keys' embeddings span all coefficients, so these are two functions of the space.
+    let mixed = |sign: f64| (0..model.dim()).map(|j| [1.0, sign].get(j).copied().unwrap_or(0.0)).collect::<Vec<f64>>();
+    let (u, v) = (mixed(1.0), mixed(-1.0));
     let gap = |p: f64| parallelogram(&u, &v, p);
     found.claim(
         "RKBS identification",
