@@ -1,9 +1,9 @@
 //! Tiles in AVX-512 registers.
 
 use std::arch::x86_64::{
-    __mmask16, _CMP_GT_OQ, _MM_HINT_T0, _mm_prefetch, _mm512_cmp_ps_mask, _mm512_fmadd_ps, _mm512_loadu_ps,
+    __m512, __mmask16, _CMP_GT_OQ, _MM_HINT_T0, _mm_prefetch, _mm512_cmp_ps_mask, _mm512_fmadd_ps, _mm512_loadu_ps,
     _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_mul_ps, _mm512_set1_ps,
-    _mm512_setzero_ps, _mm512_storeu_ps,
+    _mm512_setzero_ps,
 };
 use std::hint::black_box;
 
@@ -38,55 +38,35 @@ pub(super) unsafe fn panel(part: &Part<'_>, out: &mut [f32]) {
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx512f")]
 unsafe fn rows<const V: usize, const R: usize>(part: &Part<'_>, out: &mut [f32]) {
-    // Masked loads and stores cost time: only tiles with a column too many pay for them.
-    let whole = part.width().is_multiple_of(LANES);
     let mut row = part.row.start;
     while row < part.row.end {
         // SAFETY: each arm's rows are below the end.
         row += unsafe {
-            match (part.row.end - row, whole) {
-                (left, true) if left >= R => tile::<V, R, false>(part, row, out),
-                (left, false) if left >= R => tile::<V, R, true>(part, row, out),
-                (6.., _) => tile::<V, 6, true>(part, row, out),
-                (4.., _) => tile::<V, 4, true>(part, row, out),
-                (2.., _) => tile::<V, 2, true>(part, row, out),
-                _ => tile::<V, 1, true>(part, row, out),
+            match part.row.end - row {
+                left if left >= R => tile::<V, R>(part, row, out),
+                6.. => tile::<V, 6>(part, row, out),
+                4.. => tile::<V, 4>(part, row, out),
+                2.. => tile::<V, 2>(part, row, out),
+                _ => tile::<V, 1>(part, row, out),
             }
         };
     }
 }
 
-/// Loads 16 numbers, or those under the mask.
-macro_rules! load {
-    ($masked:expr, $mask:expr, $at:expr) => {
-        if $masked { _mm512_maskz_loadu_ps($mask, $at) } else { _mm512_loadu_ps($at) }
-    };
-}
-
 /// `R` rows from `row` on. `V R <= 24` sums leave registers for `V` vectors of the panel and one number of the left side.
 ///
-/// One function on purpose: where a part of it is not inlined, the sums travel through memory (measured, up to half the speed).
-///
 /// # Safety
-/// As [`rows`]; `row + R` is at most the end of the part's rows; unless `MASKED`, the panel has `16 V` columns of the result.
+/// As [`rows`]; `row + R` is at most the end of the part's rows.
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx512f")]
-unsafe fn tile<const V: usize, const R: usize, const MASKED: bool>(
-    part: &Part<'_>,
-    row: usize,
-    out: &mut [f32],
-) -> usize {
-    let mut masks: [__mmask16; V] = [!0; V];
-    if MASKED {
-        for v in 0..V {
-            let left = part.width() - LANES * v;
-            masks[v] = if left < LANES { (1 << left) - 1 } else { !0 };
-        }
-    }
+unsafe fn tile<const V: usize, const R: usize>(part: &Part<'_>, row: usize, out: &mut [f32]) -> usize {
+    let masks: [__mmask16; V] = std::array::from_fn(|v| match part.width() - LANES * v {
+        LANES.. => !0,
+        left => (1 << left) - 1,
+    });
     let mut sums = [[_mm512_setzero_ps(); V]; R];
-    // SAFETY: the rows and the columns (under the masks, if there are some) of this tile are within the result, the bias and
-    // what has the result's shape. The stretches of the rows from `row` to `row + R` and the panel's rows are within the two
-    // sides; what is asked for ahead need not be.
+    // SAFETY: the rows and, under the masks, the columns of this tile are within the result, the bias and what has the
+    // result's shape.
     unsafe {
         let corner = part.corner + (row - part.row.start) * part.stride;
         let to = out.as_mut_ptr().add(corner);
@@ -94,20 +74,56 @@ unsafe fn tile<const V: usize, const R: usize, const MASKED: bool>(
             Start::Zero => {}
             Start::Bias(bias) => {
                 for v in 0..V {
-                    let value = load!(MASKED, masks[v], bias.as_ptr().add(part.first + LANES * v));
-                    for r in 0..R {
-                        sums[r][v] = value;
-                    }
+                    let value = _mm512_maskz_loadu_ps(masks[v], bias.as_ptr().add(part.first + LANES * v));
+                    sums.iter_mut().for_each(|sums| sums[v] = value);
                 }
             }
             Start::Sum => {
                 for r in 0..R {
                     for v in 0..V {
-                        sums[r][v] = load!(MASKED, masks[v], to.add(r * part.stride + LANES * v));
+                        sums[r][v] = _mm512_maskz_loadu_ps(masks[v], to.add(r * part.stride + LANES * v));
                     }
                 }
             }
         }
+        let sums = accumulate::<V, R>(part, row, sums);
+        for r in 0..R {
+            for v in 0..V {
+                let at = r * part.stride + LANES * v;
+                let value = match part.end {
+                    End::Keep => sums[r][v],
+                    End::Relu => _mm512_max_ps(_mm512_setzero_ps(), sums[r][v]),
+                    End::Where(same) => {
+                        let same = _mm512_maskz_loadu_ps(masks[v], same.data.as_ptr().add(corner + at));
+                        _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(same, _mm512_setzero_ps()), sums[r][v])
+                    }
+                    End::Times(same) => {
+                        _mm512_mul_ps(sums[r][v], _mm512_maskz_loadu_ps(masks[v], same.data.as_ptr().add(corner + at)))
+                    }
+                };
+                _mm512_mask_storeu_ps(to.add(at), masks[v], value);
+            }
+        }
+    }
+    R
+}
+
+/// The sums with the products along the inner dimension. They come and go by value: behind a reference, and also in one function
+/// with the loops at both ends, the compiler keeps them in memory (measured, half the speed).
+///
+/// # Safety
+/// As [`tile`].
+#[allow(unsafe_code)]
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn accumulate<const V: usize, const R: usize>(
+    part: &Part<'_>,
+    row: usize,
+    mut sums: [[__m512; V]; R],
+) -> [[__m512; V]; R] {
+    // SAFETY: the stretches of the rows from `row` to `row + R` and the panel's rows are within the two sides; what is asked
+    // for ahead need not be.
+    unsafe {
         let mut right = part.b.data.as_ptr().add(part.b.rows * part.first);
         let mut k = 0;
         while k < part.b.rows {
@@ -130,29 +146,8 @@ unsafe fn tile<const V: usize, const R: usize, const MASKED: bool>(
             }
             k += stretch.count;
         }
-        for r in 0..R {
-            for v in 0..V {
-                let at = r * part.stride + LANES * v;
-                let value = match part.end {
-                    End::Keep => sums[r][v],
-                    End::Relu => _mm512_max_ps(_mm512_setzero_ps(), sums[r][v]),
-                    End::Where(same) => {
-                        let same = load!(MASKED, masks[v], same.data.as_ptr().add(corner + at));
-                        _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(same, _mm512_setzero_ps()), sums[r][v])
-                    }
-                    End::Times(same) => {
-                        _mm512_mul_ps(sums[r][v], load!(MASKED, masks[v], same.data.as_ptr().add(corner + at)))
-                    }
-                };
-                if MASKED {
-                    _mm512_mask_storeu_ps(to.add(at), masks[v], value);
-                } else {
-                    _mm512_storeu_ps(to.add(at), value);
-                }
-            }
-        }
     }
-    R
+    sums
 }
 
 /// Operations a second of multiply-adds in registers, in units of 1e9. AVX-512F must be there.
