@@ -13,22 +13,23 @@ pub(crate) mod half;
 pub(crate) mod peak;
 mod portable;
 #[cfg(target_arch = "x86_64")]
+mod transpose512;
+#[cfg(target_arch = "x86_64")]
 mod wide512;
 
 use std::ops::Range;
 
+use crate::lines::{LINE as LANES, Lines};
+
 /// Columns of a panel.
 pub(crate) const PANEL: usize = 64;
-/// Panels are filled up with zeros to a multiple of this, the numbers in the widest register.
-const LANES: usize = 16;
-
 /// A matrix in panels of 64 columns: number `(i, j)` lies in panel `j / 64`, which has `rows` rows of 64 numbers, the last
 /// panel of as many as it needs, filled up to a multiple of 16.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Panels {
     rows: usize,
     columns: usize,
-    data: Vec<f32>,
+    data: Lines,
 }
 
 /// Numbers in a row of the first of the panels for `columns` columns.
@@ -41,7 +42,7 @@ impl Panels {
     pub(crate) fn reshape(&mut self, rows: usize, columns: usize) {
         (self.rows, self.columns) = (rows, columns);
         let whole = columns / PANEL * PANEL;
-        self.data.resize(rows * (whole + (columns - whole).next_multiple_of(LANES)), 0.0);
+        self.data.resize(rows * (whole + (columns - whole).next_multiple_of(LANES)));
     }
 
     /// Takes the numbers of row-major `b` of shape `(rows, columns)`, each changed by `f`.
@@ -63,6 +64,9 @@ impl Panels {
     pub(crate) fn pack(&mut self, b: &[f32], columns: usize) {
         self.reshape(b.len() / columns, columns);
         assert_eq!(b.len(), self.rows * columns);
+        if self.stride(0) == columns {
+            return self.data.copy_from_slice(b);
+        }
         for first in (0..columns).step_by(PANEL) {
             let width = PANEL.min(columns - first);
             let rows = self.panel_mut(first).chunks_exact_mut(filled(width));
@@ -85,6 +89,10 @@ impl Panels {
             // Blocks of 16 by 16 numbers: whole lines of the cache on both sides.
             for i in (0..rows).step_by(LANES) {
                 for j in (0..stride).step_by(LANES) {
+                    if i + LANES <= rows && j + LANES <= width {
+                        transpose(&b[(first + j) * rows + i..], rows, &mut panel[i * stride + j..], stride);
+                        continue;
+                    }
                     for i in i..rows.min(i + LANES) {
                         for j in j..j + LANES {
                             panel[i * stride + j] = if j < width { b[(first + j) * rows + i] } else { 0.0 };
@@ -163,6 +171,19 @@ impl Panels {
     }
 }
 
+/// Writes the transpose of 16 by 16 numbers whose rows lie `stride` apart to rows that lie `out_stride` apart.
+fn transpose(from: &[f32], stride: usize, out: &mut [f32], out_stride: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512f") {
+        #[allow(unsafe_code)]
+        // SAFETY: the feature was just detected.
+        return unsafe { transpose512::transpose(from, stride, out, out_stride) };
+    }
+    for i in 0..LANES {
+        (0..LANES).for_each(|j| out[i * out_stride + j] = from[j * stride + i]);
+    }
+}
+
 /// What the sums of a product start from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Start<'a> {
@@ -228,8 +249,29 @@ impl Left<'_> {
     }
 }
 
+/// The largest number of each row, up to 16 of them to choose from.
+pub(crate) type Largest = [f32; LANES];
+
+/// Where a tile puts its sums, and the largest of each row if anybody asks.
+struct Sink<'a> {
+    out: &'a mut [f32],
+    /// Raised to the row's sums, column by column modulo 16; empty if nobody asks.
+    largest: &'a mut [Largest],
+}
+
 /// `out = end(start + a b)` for `a` `(n, inner)`, `b` `(inner, columns)` and `out` `(n, columns)`.
 pub(crate) fn multiply(a: &Panels, b: &Panels, start: Start<'_>, end: End<'_>, out: Out<'_>) {
+    multiply_into(a, b, start, end, out, &mut []);
+}
+
+/// `out = start + a b`, and the largest numbers of each row while they are at hand; NaN does not count.
+pub(crate) fn multiply_largest(a: &Panels, b: &Panels, start: Start<'_>, out: &mut Panels, largest: &mut [Largest]) {
+    assert_eq!(largest.len(), a.rows);
+    largest.fill([f32::NEG_INFINITY; LANES]);
+    multiply_into(a, b, start, End::Keep, Out::Panels(out), largest);
+}
+
+fn multiply_into(a: &Panels, b: &Panels, start: Start<'_>, end: End<'_>, out: Out<'_>, largest: &mut [Largest]) {
     assert_eq!(a.columns, b.rows);
     let (rows, columns) = (a.rows, b.columns);
     if let End::Where(same) | End::Times(same) = end {
@@ -245,10 +287,11 @@ pub(crate) fn multiply(a: &Panels, b: &Panels, start: Start<'_>, end: End<'_>, o
             (out, false)
         }
     };
+    let mut sink = Sink { out, largest };
     for first in (0..columns).step_by(PANEL) {
         let (corner, stride) = if in_panels { (rows * first, filled(columns - first)) } else { (first, columns) };
         let left = Left { a, transposed: false };
-        Part { left, row: 0..rows, b, first, corner, stride, start, end }.run(out);
+        Part { left, row: 0..rows, b, first, corner, stride, start, end }.run(&mut sink);
     }
 }
 
@@ -259,12 +302,13 @@ pub(crate) fn multiply(a: &Panels, b: &Panels, start: Start<'_>, end: End<'_>, o
 pub(crate) fn multiply_transposed(a: &Panels, chosen: Range<usize>, b: &Panels, start: Start<'_>, out: &mut [f32]) {
     assert!(a.rows == b.rows && chosen.end <= a.columns && chosen.start.is_multiple_of(PANEL));
     assert_eq!(out.len(), chosen.len() * b.columns);
+    let mut sink = Sink { out, largest: &mut [] };
     for first in (0..b.columns).step_by(PANEL) {
         for row in chosen.clone().step_by(PANEL) {
             let corner = (row - chosen.start) * b.columns + first;
             let rows = row..chosen.end.min(row + PANEL);
             let left = Left { a, transposed: true };
-            Part { left, row: rows, b, first, corner, stride: b.columns, start, end: End::Keep }.run(out);
+            Part { left, row: rows, b, first, corner, stride: b.columns, start, end: End::Keep }.run(&mut sink);
         }
     }
 }
@@ -291,16 +335,16 @@ impl Part<'_> {
     }
 
     #[allow(unsafe_code)]
-    fn run(&self, out: &mut [f32]) {
+    fn run(&self, sink: &mut Sink<'_>) {
         if let Start::Bias(bias) = self.start {
             assert_eq!(bias.len(), self.b.columns);
         }
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx512f") {
             // SAFETY: the feature was just detected; all shapes were checked by the callers and above.
-            return unsafe { wide512::panel(self, out) };
+            return unsafe { wide512::panel(self, sink) };
         }
-        portable::panel(self, out);
+        portable::panel(self, sink);
     }
 }
 
@@ -411,6 +455,34 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_of_each_row_comes_with_the_product() {
+        let mut draw = draws("gemm largest");
+        for (n, inner, m) in SIZES {
+            // All sums are negative: what fills up the panels must not count.
+            let (a, b, bias) = (packed(&draw(n * inner), inner), packed(&draw(inner * m), m), vec![-1e4; m]);
+            let (mut out, mut plain) = (Panels::default(), Panels::default());
+            let mut largest = vec![[0.0; LANES]; n];
+            multiply_largest(&a, &b, Start::Bias(&bias), &mut out, &mut largest);
+            let rows = unpacked(&out);
+            let expected: Vec<f32> =
+                rows.chunks_exact(m).map(|row| row.iter().copied().fold(f32::MIN, f32::max)).collect();
+            let most = |lanes: &Largest| lanes.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            assert_eq!(largest.iter().map(most).collect::<Vec<_>>(), expected, "({n}, {inner}, {m})");
+            plain.reshape(n, m);
+            let mut again = vec![[f32::NEG_INFINITY; LANES]; n];
+            for first in (0..m).step_by(PANEL) {
+                let left = Left { a: &a, transposed: false };
+                let (corner, stride, start) = (n * first, filled(m - first), Start::Bias(&bias));
+                let part = Part { left, row: 0..n, b: &b, first, corner, stride, start, end: End::Keep };
+                portable::panel(&part, &mut Sink { out: &mut plain.data, largest: &mut again });
+            }
+            for (lanes, most_of_row) in again.iter().zip(&expected) {
+                close(most(lanes), f64::from(*most_of_row), 1e4, "portable");
+            }
+        }
+    }
+
+    #[test]
     fn transposed_products_agree_with_sums_in_f64_for_every_remainder() {
         let mut draw = draws("gemm transposed");
         for (width, inner, m) in SIZES {
@@ -458,7 +530,7 @@ mod tests {
                     let left = Left { a: &a, transposed: false };
                     let (corner, stride) = (n * first, filled(m - first));
                     let part = Part { left, row: 0..n, b: &b, first, corner, stride, start, end };
-                    portable::panel(&part, &mut plain.data);
+                    portable::panel(&part, &mut Sink { out: &mut plain.data, largest: &mut [] });
                 }
                 for (at, (a, b)) in unpacked(&wide).into_iter().zip(unpacked(&plain)).enumerate() {
                     close(a, b.into(), inner as f64, &format!("({n}, {inner}, {m}) at {at}"));

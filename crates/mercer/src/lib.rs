@@ -45,6 +45,7 @@ pub mod fit;
 mod gemm;
 pub mod index;
 mod linalg;
+mod lines;
 mod parallel;
 pub mod pipeline;
 pub mod plan;

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 /// The layers, lowest first. A top-level module (its files count as one) uses only modules of lower layers and, of its own
 /// layer, those named before it. That order allows no cycle. `lib.rs` stands above all and is not listed.
 const LAYERS: &[&[&str]] = &[
-    &["error", "rows", "seed", "parallel", "wide"], // ground: checked rows, named randomness, threads, vector functions
-    &["linalg", "gemm", "affine", "stats"],         // numerics: the only file that names the linear-algebra crate
-    &["relation", "tower"],                         // objects
-    &["encoder", "spectrum", "bounds"],             // knowledge: the model and its file, floors, neuron bounds
+    &["error", "rows", "seed", "parallel", "wide", "lines"], // ground: checked rows, named randomness, threads, vector functions
+    &["linalg", "gemm", "affine", "stats"], // numerics: the only file that names the linear-algebra crate
+    &["relation", "tower"],                 // objects
+    &["encoder", "spectrum", "bounds"],     // knowledge: the model and its file, floors, neuron bounds
     &["index", "evaluate", "certify", "fit", "construct"], // acts: fits choose by held-out errors, so `evaluate` comes first
     &["pipeline", "plan", "verify"],                       // the whole job
 ];

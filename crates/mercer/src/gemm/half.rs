@@ -242,10 +242,13 @@ fn round_plain(square: &Square, form: As, tiles: [&mut Tile; 2]) {
 
 #[inline(always)]
 fn add_rows_body<const FMA: bool>(square: &mut Square, bias: &[f32; SIDE], floor: f32) {
-    for row in square.0.as_chunks_mut::<SIDE>().0 {
-        for j in 0..SIDE {
-            let value = row[j] + bias[j];
-            row[j] = if value < floor { floor } else { value };
+    let bias = bias.as_chunks::<STRIP>().0;
+    // Halves of a row, each one register: over whole rows the compiler takes the loops in the other order, with scatters.
+    for (at, part) in square.0.as_chunks_mut::<STRIP>().0.iter_mut().enumerate() {
+        let bias = &bias[at % 2];
+        for j in 0..STRIP {
+            let value = part[j] + bias[j];
+            part[j] = if value < floor { floor } else { value };
         }
     }
 }

@@ -1,17 +1,16 @@
 //! Tiles in AVX-512 registers.
 
+mod full;
+
 use std::arch::x86_64::{
-    __m512, __mmask16, _CMP_GT_OQ, _MM_HINT_T0, _mm_prefetch, _mm512_cmp_ps_mask, _mm512_fmadd_ps, _mm512_loadu_ps,
+    __m512, __mmask16, _CMP_GT_OQ, _mm512_cmp_ps_mask, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_max_ps,
     _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_mul_ps, _mm512_set1_ps,
-    _mm512_setzero_ps,
+    _mm512_setzero_ps, _mm512_storeu_ps,
 };
 use std::hint::black_box;
 
 use crate::gemm::peak::timed;
-use crate::gemm::{End, LANES, Part, Start, filled};
-
-/// Rows of the right side that are asked for ahead: the next ones come from the second level of the cache.
-const AHEAD: usize = 16;
+use crate::gemm::{End, LANES, PANEL, Part, Sink, Start, Stretch, filled};
 
 /// All rows of one panel's columns.
 ///
@@ -19,133 +18,193 @@ const AHEAD: usize = 16;
 /// AVX-512F; the lengths of all slices fit the shapes.
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx512f")]
-pub(super) unsafe fn panel(part: &Part<'_>, out: &mut [f32]) {
+pub(super) unsafe fn panel(part: &Part<'_>, sink: &mut Sink<'_>) {
     // SAFETY: as this function's own contract; `filled(width)` is `16 V`.
     unsafe {
         match filled(part.width()) / LANES {
-            1 => rows::<1, 12>(part, out),
-            2 => rows::<2, 12>(part, out),
-            3 => rows::<3, 8>(part, out),
-            _ => rows::<4, 6>(part, out),
+            1 => rows::<1, 12>(part, sink),
+            2 => rows::<2, 12>(part, sink),
+            3 => rows::<3, 8>(part, sink),
+            _ if part.width() == PANEL => whole_rows(part, sink),
+            _ => rows::<4, 6>(part, sink),
         }
+    }
+}
+
+/// All rows of 64 columns.
+///
+/// # Safety
+/// As [`panel`]; the panel has 64 columns.
+#[allow(unsafe_code)]
+#[target_feature(enable = "avx512f")]
+unsafe fn whole_rows(part: &Part<'_>, sink: &mut Sink<'_>) {
+    let mut row = part.row.start;
+    while row < part.row.end {
+        // SAFETY: each arm's rows are below the end; the tiles are as wide as the panel.
+        row += unsafe {
+            match part.row.end - row {
+                6.. => tile::<4, 6, true>(part, row, sink),
+                4.. => tile::<4, 4, true>(part, row, sink),
+                2.. => tile::<4, 2, true>(part, row, sink),
+                _ => tile::<4, 1, true>(part, row, sink),
+            }
+        };
     }
 }
 
 /// All rows, most of them in tiles of `R`.
 ///
 /// # Safety
-/// As [`panel`]; the panel has `16 V` columns.
+/// As [`panel`]; the panel has up to `16 V` columns.
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx512f")]
-unsafe fn rows<const V: usize, const R: usize>(part: &Part<'_>, out: &mut [f32]) {
+unsafe fn rows<const V: usize, const R: usize>(part: &Part<'_>, sink: &mut Sink<'_>) {
     let mut row = part.row.start;
     while row < part.row.end {
         // SAFETY: each arm's rows are below the end.
         row += unsafe {
             match part.row.end - row {
-                left if left >= R => tile::<V, R>(part, row, out),
-                6.. => tile::<V, 6>(part, row, out),
-                4.. => tile::<V, 4>(part, row, out),
-                2.. => tile::<V, 2>(part, row, out),
-                _ => tile::<V, 1>(part, row, out),
+                left if left >= R => tile::<V, R, false>(part, row, sink),
+                4.. => tile::<V, 4, false>(part, row, sink),
+                _ => tile::<V, 1, false>(part, row, sink),
             }
         };
     }
 }
 
-/// `R` rows from `row` on. `V R <= 24` sums leave registers for `V` vectors of the panel and one number of the left side.
+type Sums<const V: usize, const R: usize> = [[__m512; V]; R];
+
+/// `R` rows from `row` on. `V R <= 24` sums leave registers for `V` vectors of the panel and numbers of the left side.
 ///
 /// # Safety
-/// As [`rows`]; `row + R` is at most the end of the part's rows.
+/// As [`rows`]; `row + R` is at most the end of the part's rows; if `WHOLE`, the panel has `16 V` columns.
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx512f")]
-unsafe fn tile<const V: usize, const R: usize>(part: &Part<'_>, row: usize, out: &mut [f32]) -> usize {
+unsafe fn tile<const V: usize, const R: usize, const WHOLE: bool>(
+    part: &Part<'_>,
+    row: usize,
+    sink: &mut Sink<'_>,
+) -> usize {
     let masks: [__mmask16; V] = std::array::from_fn(|v| match part.width() - LANES * v {
+        _ if WHOLE => !0,
         LANES.. => !0,
         left => (1 << left) - 1,
     });
-    let mut sums = [[_mm512_setzero_ps(); V]; R];
+    let corner = part.corner + (row - part.row.start) * part.stride;
     // SAFETY: the rows and, under the masks, the columns of this tile are within the result, the bias and what has the
     // result's shape.
     unsafe {
-        let corner = part.corner + (row - part.row.start) * part.stride;
-        let to = out.as_mut_ptr().add(corner);
+        let load = |at: *const f32, v: usize| match WHOLE {
+            true => _mm512_loadu_ps(at.add(LANES * v)),
+            false => _mm512_maskz_loadu_ps(masks[v], at.add(LANES * v)),
+        };
+        let to = sink.out.as_mut_ptr().add(corner);
+        let mut sums = [[_mm512_setzero_ps(); V]; R];
         match part.start {
             Start::Zero => {}
             Start::Bias(bias) => {
-                for v in 0..V {
-                    let value = _mm512_maskz_loadu_ps(masks[v], bias.as_ptr().add(part.first + LANES * v));
-                    sums.iter_mut().for_each(|sums| sums[v] = value);
-                }
+                let bias: [__m512; V] = std::array::from_fn(|v| load(bias.as_ptr().add(part.first), v));
+                sums = [bias; R];
             }
-            Start::Sum => {
-                for r in 0..R {
-                    for v in 0..V {
-                        sums[r][v] = _mm512_maskz_loadu_ps(masks[v], to.add(r * part.stride + LANES * v));
-                    }
+            Start::Sum => each(&mut sums, |r, v, _| load(to.add(r * part.stride), v)),
+        }
+        let mut sums = accumulate::<V, R>(part, row, sums);
+        match part.end {
+            End::Keep => {}
+            End::Relu => each(&mut sums, |_, _, sum| _mm512_max_ps(_mm512_setzero_ps(), sum)),
+            End::Where(same) => each(&mut sums, |r, v, sum| {
+                let same = load(same.data.as_ptr().add(corner + r * part.stride), v);
+                _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(same, _mm512_setzero_ps()), sum)
+            }),
+            End::Times(same) => each(&mut sums, |r, v, sum| {
+                _mm512_mul_ps(sum, load(same.data.as_ptr().add(corner + r * part.stride), v))
+            }),
+        }
+        if !sink.largest.is_empty() {
+            for (largest, sums) in sink.largest[row..row + R].iter_mut().zip(&sums) {
+                let mut most = _mm512_loadu_ps(largest.as_ptr());
+                for v in 0..V {
+                    // The first operand's NaN gives the second one.
+                    most = _mm512_mask_max_ps(most, masks[v], sums[v], most);
                 }
+                _mm512_storeu_ps(largest.as_mut_ptr(), most);
             }
         }
-        let sums = accumulate::<V, R>(part, row, sums);
         for r in 0..R {
             for v in 0..V {
-                let at = r * part.stride + LANES * v;
-                let value = match part.end {
-                    End::Keep => sums[r][v],
-                    End::Relu => _mm512_max_ps(_mm512_setzero_ps(), sums[r][v]),
-                    End::Where(same) => {
-                        let same = _mm512_maskz_loadu_ps(masks[v], same.data.as_ptr().add(corner + at));
-                        _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(same, _mm512_setzero_ps()), sums[r][v])
-                    }
-                    End::Times(same) => {
-                        _mm512_mul_ps(sums[r][v], _mm512_maskz_loadu_ps(masks[v], same.data.as_ptr().add(corner + at)))
-                    }
-                };
-                _mm512_mask_storeu_ps(to.add(at), masks[v], value);
+                let at = to.add(r * part.stride + LANES * v);
+                if WHOLE { _mm512_storeu_ps(at, sums[r][v]) } else { _mm512_mask_storeu_ps(at, masks[v], sums[r][v]) }
             }
         }
     }
     R
 }
 
-/// The sums with the products along the inner dimension. They come and go by value: behind a reference, and also in one function
-/// with the loops at both ends, the compiler keeps them in memory (measured, half the speed).
+/// Replaces each sum by `f(row, vector, sum)`.
+#[inline(always)]
+fn each<const V: usize, const R: usize>(sums: &mut Sums<V, R>, f: impl Fn(usize, usize, __m512) -> __m512) {
+    for r in 0..R {
+        for v in 0..V {
+            sums[r][v] = f(r, v, sums[r][v]);
+        }
+    }
+}
+
+/// The sums with the products along the inner dimension. They come and go by value: behind a reference the compiler keeps
+/// them in memory (measured, half the speed).
 ///
 /// # Safety
 /// As [`tile`].
 #[allow(unsafe_code)]
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn accumulate<const V: usize, const R: usize>(
-    part: &Part<'_>,
-    row: usize,
-    mut sums: [[__m512; V]; R],
-) -> [[__m512; V]; R] {
-    // SAFETY: the stretches of the rows from `row` to `row + R` and the panel's rows are within the two sides; what is asked
-    // for ahead need not be.
+unsafe fn accumulate<const V: usize, const R: usize>(part: &Part<'_>, row: usize, mut sums: Sums<V, R>) -> Sums<V, R> {
+    // SAFETY: the stretches of the rows from `row` to `row + R` and the panel's rows are within the two sides.
     unsafe {
         let mut right = part.b.data.as_ptr().add(part.b.rows * part.first);
         let mut k = 0;
         while k < part.b.rows {
             let stretch = part.left.stretch(row, k);
-            let mut left = part.left.a.data.as_ptr().add(stretch.first);
-            for _ in 0..stretch.count {
-                let mut vectors = [_mm512_setzero_ps(); V];
-                for v in 0..V {
-                    vectors[v] = _mm512_loadu_ps(right.add(LANES * v));
-                    _mm_prefetch::<_MM_HINT_T0>(right.wrapping_add(LANES * (v + AHEAD * V)).cast());
-                }
-                for r in 0..R {
-                    let number = _mm512_set1_ps(*left.add(r * stretch.row));
-                    for v in 0..V {
-                        sums[r][v] = _mm512_fmadd_ps(number, vectors[v], sums[r][v]);
-                    }
-                }
-                left = left.wrapping_add(stretch.step);
-                right = right.add(LANES * V);
-            }
+            let left = part.left.a.data.as_ptr().add(stretch.first);
+            sums = if (V, R) == (4, 6) {
+                let six = full::stretch(left, &stretch, right, std::mem::transmute_copy(&sums));
+                std::mem::transmute_copy(&six)
+            } else {
+                products(left, &stretch, right, sums)
+            };
+            right = right.add(LANES * V * stretch.count);
             k += stretch.count;
         }
+    }
+    sums
+}
+
+/// The sums with the products of one stretch.
+///
+/// # Safety
+/// As [`tile`], for the stretch from `left` on and the rows of the panel from `right` on.
+#[allow(unsafe_code)]
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn products<const V: usize, const R: usize>(
+    mut left: *const f32,
+    stretch: &Stretch,
+    mut right: *const f32,
+    mut sums: Sums<V, R>,
+) -> Sums<V, R> {
+    for _ in 0..stretch.count {
+        // SAFETY: by the contract; the last steps may lead beyond.
+        unsafe {
+            let vectors: [__m512; V] = std::array::from_fn(|v| _mm512_loadu_ps(right.add(LANES * v)));
+            for r in 0..R {
+                let number = _mm512_set1_ps(*left.add(r * stretch.row));
+                for v in 0..V {
+                    sums[r][v] = _mm512_fmadd_ps(number, vectors[v], sums[r][v]);
+                }
+            }
+        }
+        left = left.wrapping_add(stretch.step);
+        right = right.wrapping_add(LANES * V);
     }
     sums
 }

@@ -1,6 +1,7 @@
 //! Keys in tiles, and their inner products with rows of queries.
 
 use crate::affine::affine_rows;
+use crate::lines::Lines;
 use crate::wide::wide;
 
 /// Keys of one tile.
@@ -13,7 +14,7 @@ pub(crate) const QUERIES: usize = 96;
 /// The bits of an inner product depend on nothing but its two rows, on any machine: one sum, from the first coordinate to the
 /// last. So equal rows have equal scores, wherever they stand.
 pub(crate) struct Tiles {
-    data: Vec<f32>,
+    data: Lines,
     dim: usize,
     len: usize,
 }
@@ -21,7 +22,7 @@ pub(crate) struct Tiles {
 impl Tiles {
     /// No keys yet, with room for `capacity`.
     pub(crate) fn with_capacity(dim: usize, capacity: usize) -> Tiles {
-        Tiles { data: Vec::with_capacity(capacity.next_multiple_of(TILE) * dim), dim, len: 0 }
+        Tiles { data: Lines::with_capacity(capacity.next_multiple_of(TILE) * dim), dim, len: 0 }
     }
 
     /// Adds row-major keys behind those that are there, which must fill their tiles.
@@ -29,7 +30,7 @@ impl Tiles {
         assert!(self.len.is_multiple_of(TILE) && keys.len().is_multiple_of(self.dim));
         for part in keys.chunks(TILE * self.dim) {
             let start = self.data.len();
-            self.data.resize(start + TILE * self.dim, 0.0);
+            self.data.resize(start + TILE * self.dim);
             for (column, key) in part.chunks_exact(self.dim).enumerate() {
                 key.iter().enumerate().for_each(|(k, v)| self.data[start + k * TILE + column] = *v);
             }

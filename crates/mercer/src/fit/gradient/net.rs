@@ -42,7 +42,7 @@ impl Precision {
 }
 
 /// Rows of a block: an inner dimension whose panels stay in the first level of the cache.
-const BLOCK: usize = 128;
+const BLOCK: usize = 256;
 
 /// Weight rows whose gradient one task gathers.
 const CHUNK: usize = 256;

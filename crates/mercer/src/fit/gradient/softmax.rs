@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::gemm::{End, Out, PANEL, Panels, Start, multiply, multiply_transposed};
+use crate::gemm::{End, Out, PANEL, Panels, Start, multiply, multiply_largest, multiply_transposed};
 use crate::wide::{exp32, wide};
 
 /// One batch; all matrices row-major.
@@ -40,9 +40,9 @@ pub(crate) struct SoftmaxLoss {
 }
 
 /// Queries of a block: with 1024 keys their scores stay in the second level of the cache.
-const QUERIES: usize = 64;
+const QUERIES: usize = 128;
 /// Blocks whose scores are held at a time: they stay near the core until their keys have been served.
-const WAVE: usize = 4;
+const WAVE: usize = 2;
 /// Keys at a time: what bounds the memory of a softmax over many keys.
 const KEYS: usize = 4096;
 /// Keys whose gradient one task gathers.
@@ -163,8 +163,8 @@ impl Softmax {
         batch.check(d_queries, d_keys)?;
         let (b, m, dim) = (batch.positive.len(), batch.keys.len() / batch.dim, batch.dim);
         let total: f64 = batch.weight.map_or(b as f64, |w| w.iter().map(|&w| f64::from(w)).sum());
-        d_queries.fill(0.0);
         if total <= 0.0 {
+            d_queries.fill(0.0);
             d_keys.fill(0.0);
             return Ok(SoftmaxLoss { loss: 0.0, d_scale: 0.0 });
         }
@@ -184,7 +184,6 @@ impl Softmax {
                 blocks.par_iter_mut().zip(&mut self.wave).enumerate().for_each(|(i, (block, work))| {
                     let own = (w * WAVE + i) * QUERIES;
                     block.ask(batch, own, keys, first, &mut work.scores);
-                    block.look(&work.scores);
                     block.exponentials(batch, own, first, true, &mut work.scores);
                 });
             }
@@ -200,12 +199,10 @@ impl Softmax {
                 each.enumerate().for_each(|(i, ((block, work), d_queries))| {
                     let own = (w * WAVE + i) * QUERIES;
                     block.ask(batch, own, transposed, first, &mut work.scores);
-                    if once {
-                        block.look(&work.scores);
-                    }
                     block.exponentials(batch, own, first, once, &mut work.scores);
                     block.finish(batch, own, first, total, work);
-                    multiply(&work.scores, packed, Start::Sum, End::Keep, Out::Rows(d_queries));
+                    let start = if first == 0 { Start::Zero } else { Start::Sum };
+                    multiply(&work.scores, packed, start, End::Keep, Out::Rows(d_queries));
                 });
                 d_keys.par_chunks_mut(CHUNK * dim).enumerate().for_each(|(chunk, target)| {
                     let chosen = chunk * CHUNK..chunk * CHUNK + target.len() / dim;
@@ -217,11 +214,10 @@ impl Softmax {
             }
         }
         let (mut loss, mut d_scale) = (0.0, 0.0);
+        let states = self.blocks.iter().flat_map(|b| &b.state).enumerate();
         let rows = d_queries.chunks_exact_mut(dim).zip(batch.queries.chunks_exact(dim));
-        for ((d_row, row), (i, state)) in rows.zip(self.blocks.iter().flat_map(|b| &b.state).enumerate()) {
-            let factor = state.factor * batch.scale;
-            d_row.iter_mut().for_each(|d| *d *= factor);
-            d_scale += f64::from(dot32(d_row, row));
+        for ((d_row, row), (i, state)) in rows.zip(states) {
+            d_scale += f64::from(scale_and_dot(d_row, state.factor * batch.scale, row));
             loss += batch.weight(i) * (state.sum.ln() + f64::from(state.largest) - f64::from(state.positive));
         }
         Ok(SoftmaxLoss { loss: loss / total, d_scale: d_scale / f64::from(batch.scale) })
@@ -239,31 +235,27 @@ impl Softmax {
 }
 
 impl Block {
-    /// Scores of the queries from `own` on with the keys from `first` on; what is masked becomes minus infinity.
+    /// Scores of the queries from `own` on with the keys from `first` on; what is masked becomes minus infinity. Notes each
+    /// query's largest score so far.
     fn ask(&mut self, batch: &SoftmaxBatch<'_>, own: usize, keys: &Panels, first: usize, scores: &mut Panels) {
         let count = keys.columns();
         let start = batch.offset.map_or(Start::Zero, |offset| Start::Bias(&offset[first..first + count]));
-        multiply(&self.scaled, keys, start, End::Keep, Out::Panels(scores));
-        for (i, state) in self.state.iter_mut().enumerate() {
-            batch.masks(own + i, first, count, |at| *scores.at(i, at) = f32::NEG_INFINITY);
-            if let Some(at) = batch.positive_in(own + i, first, count) {
-                state.positive = *scores.at(i, at);
-            }
-        }
-    }
-
-    /// Notes larger scores than those seen before.
-    fn look(&mut self, scores: &Panels) {
-        let mut lanes = [[f32::NEG_INFINITY; LANES]; QUERIES];
-        for first in (0..scores.columns()).step_by(PANEL) {
-            let width = PANEL.min(scores.columns() - first);
-            largest(scores.panel(first), scores.stride(first), width, &mut lanes);
-        }
-        for (state, lanes) in self.state.iter_mut().zip(lanes) {
-            let largest = lanes.into_iter().fold(f32::NEG_INFINITY, f32::max);
+        let mut lanes = [[0.0; LANES]; QUERIES];
+        let lanes = &mut lanes[..self.state.len()];
+        multiply_largest(&self.scaled, keys, start, scores, lanes);
+        for (i, (state, lanes)) in self.state.iter_mut().zip(lanes).enumerate() {
+            let mut whole = true;
+            batch.masks(own + i, first, count, |at| {
+                *scores.at(i, at) = f32::NEG_INFINITY;
+                whole = false;
+            });
+            let largest = if whole { largest(lanes) } else { largest_of_row(scores, i) };
             if largest > state.largest {
                 state.sum *= f64::from(state.largest - largest).exp();
                 state.largest = largest;
+            }
+            if let Some(at) = batch.positive_in(own + i, first, count) {
+                state.positive = *scores.at(i, at);
             }
         }
     }
@@ -305,18 +297,17 @@ impl Block {
 /// Partial results of a row: one register.
 const LANES: usize = 16;
 
-#[inline(always)]
-fn largest_body<const FMA: bool>(panel: &[f32], stride: usize, width: usize, most: &mut [[f32; LANES]]) {
-    for (row, most) in panel.chunks_exact(stride).zip(most) {
-        for part in row[..width].chunks(LANES) {
-            most.iter_mut().zip(part).for_each(|(m, v)| *m = if *v > *m { *v } else { *m });
-        }
-    }
+fn largest(values: &[f32]) -> f32 {
+    values.iter().copied().fold(f32::NEG_INFINITY, f32::max)
 }
-wide!(
-    /// Raises the lanes of each row to the row's numbers.
-    fn largest(panel: &[f32], stride: usize, width: usize, most: &mut [[f32; LANES]]) = largest_body
-);
+
+fn largest_of_row(scores: &Panels, i: usize) -> f32 {
+    let of_panel = |first: usize| {
+        let width = PANEL.min(scores.columns() - first);
+        largest(&scores.panel(first)[i * scores.stride(first)..][..width])
+    };
+    (0..scores.columns()).step_by(PANEL).map(of_panel).fold(f32::NEG_INFINITY, f32::max)
+}
 
 #[inline(always)]
 fn exponentials_body<const FMA: bool>(
@@ -327,12 +318,19 @@ fn exponentials_body<const FMA: bool>(
     sums: &mut [[f32; LANES]],
 ) {
     for ((row, sums), largest) in panel.chunks_exact_mut(stride).zip(sums).zip(largest) {
-        for part in row[..width].chunks_mut(LANES) {
-            for (value, sum) in part.iter_mut().zip(sums.iter_mut()) {
-                *value = exp32::<FMA>(*value - largest);
-                *sum += *value;
+        let (parts, rest) = row[..width].as_chunks_mut::<LANES>();
+        let mut own = *sums;
+        for part in parts {
+            for j in 0..LANES {
+                part[j] = exp32::<FMA>(part[j] - largest);
+                own[j] += part[j];
             }
         }
+        for (value, sum) in rest.iter_mut().zip(&mut own) {
+            *value = exp32::<FMA>(*value - largest);
+            *sum += *value;
+        }
+        *sums = own;
     }
 }
 wide!(
@@ -343,14 +341,26 @@ wide!(
 );
 
 #[inline(always)]
-fn dot32_body<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
+fn scale_and_dot_body<const FMA: bool>(a: &mut [f32], factor: f32, b: &[f32]) -> f32 {
     let mut sums = [0.0f32; LANES];
-    for (a, b) in a.chunks(LANES).zip(b.chunks(LANES)) {
-        sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum += a * b);
+    let (parts, rest) = a.as_chunks_mut::<LANES>();
+    let (others, other_rest) = b.as_chunks::<LANES>();
+    for (a, b) in parts.iter_mut().zip(others) {
+        for j in 0..LANES {
+            a[j] *= factor;
+            sums[j] += a[j] * b[j];
+        }
+    }
+    for ((a, b), sum) in rest.iter_mut().zip(other_rest).zip(&mut sums) {
+        *a *= factor;
+        *sum += *a * b;
     }
     sums.iter().sum()
 }
-wide!(fn dot32(a: &[f32], b: &[f32]) -> f32 = dot32_body);
+wide!(
+    /// Multiplies `a` by `factor`, then `<a, b>`.
+    fn scale_and_dot(a: &mut [f32], factor: f32, b: &[f32]) -> f32 = scale_and_dot_body
+);
 
 #[cfg(test)]
 mod tests;

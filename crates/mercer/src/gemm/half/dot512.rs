@@ -3,13 +3,13 @@
 use std::arch::x86_64::{
     __cpuid, __m512, __m512bh, __m512i, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_load_ps, _mm512_load_si512,
     _mm512_loadu_si512, _mm512_permutexvar_epi16, _mm512_set1_epi32, _mm512_setzero_ps, _mm512_setzero_si512,
-    _mm512_shuffle_i32x4, _mm512_store_ps, _mm512_store_si512, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64,
-    _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
+    _mm512_store_ps, _mm512_store_si512,
 };
 use std::hint::black_box;
 
 use crate::gemm::half::{As, SIDE, STRIP, Square, Tile, Tiles};
 use crate::gemm::peak::timed;
+use crate::gemm::transpose512::transposed;
 
 /// Whether the processor has what this file uses.
 pub(super) fn available() -> bool {
@@ -94,37 +94,6 @@ fn row_pairs(square: &Square, half: usize) -> [__m512i; STRIP] {
         }
     }
     lines
-}
-
-/// The transpose of 16 by 16 pairs: pairs, then fours within quarters of the registers, then quarters.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-fn transposed(lines: [__m512i; STRIP]) -> [__m512i; STRIP] {
-    let mut twos = lines;
-    for i in (0..STRIP).step_by(2) {
-        twos[i] = _mm512_unpacklo_epi32(lines[i], lines[i + 1]);
-        twos[i + 1] = _mm512_unpackhi_epi32(lines[i], lines[i + 1]);
-    }
-    // Register `4 g + c` holds, in each quarter q, column `4 q + c` of rows `4 g` to `4 g + 3`.
-    let mut fours = twos;
-    for g in (0..STRIP).step_by(4) {
-        fours[g] = _mm512_unpacklo_epi64(twos[g], twos[g + 2]);
-        fours[g + 1] = _mm512_unpackhi_epi64(twos[g], twos[g + 2]);
-        fours[g + 2] = _mm512_unpacklo_epi64(twos[g + 1], twos[g + 3]);
-        fours[g + 3] = _mm512_unpackhi_epi64(twos[g + 1], twos[g + 3]);
-    }
-    let mut out = fours;
-    for c in 0..4 {
-        let [first, second, third, fourth] = [fours[c], fours[4 + c], fours[8 + c], fours[12 + c]];
-        let (even, odd) = (_mm512_shuffle_i32x4::<0x88>(first, second), _mm512_shuffle_i32x4::<0xdd>(first, second));
-        let (even_below, odd_below) =
-            (_mm512_shuffle_i32x4::<0x88>(third, fourth), _mm512_shuffle_i32x4::<0xdd>(third, fourth));
-        out[c] = _mm512_shuffle_i32x4::<0x88>(even, even_below);
-        out[4 + c] = _mm512_shuffle_i32x4::<0x88>(odd, odd_below);
-        out[8 + c] = _mm512_shuffle_i32x4::<0xdd>(even, even_below);
-        out[12 + c] = _mm512_shuffle_i32x4::<0xdd>(odd, odd_below);
-    }
-    out
 }
 
 /// `out = sum over the parts` of a block.
