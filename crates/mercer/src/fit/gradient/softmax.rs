@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::gemm::{End, Out, PANEL, Panels, Start, multiply, multiply_largest, multiply_transposed};
-use crate::wide::{exp32, wide};
+use crate::wide::{add_scaled32, exp32, wide};
 
 /// One batch; all matrices row-major.
 #[derive(Clone, Copy, Debug)]
@@ -41,12 +41,13 @@ pub(crate) struct SoftmaxLoss {
 
 /// Queries of a block: with 1024 keys their scores stay in the second level of the cache.
 const QUERIES: usize = 128;
-/// Blocks whose scores are held at a time: they stay near the core until their keys have been served.
-const WAVE: usize = 2;
+/// Groups of blocks, each with a gradient of the keys of its own, which are added at the end: threads meet once a pass over the
+/// keys, and a block's scores are still near the core when its keys are served.
+const GROUPS: usize = 4;
 /// Keys at a time: what bounds the memory of a softmax over many keys.
 const KEYS: usize = 4096;
-/// Keys whose gradient one task gathers.
-const CHUNK: usize = 256;
+/// Numbers of the keys' gradient that one task adds.
+const CHUNK: usize = 1 << 14;
 
 /// Memory of [`softmax`](Softmax::run), used again from batch to batch.
 #[derive(Debug, Default)]
@@ -55,8 +56,8 @@ pub(crate) struct Softmax {
     transposed: Panels,
     packed: Panels,
     blocks: Vec<Block>,
-    /// What one wave of blocks works in.
-    wave: Vec<Work>,
+    /// What each group of blocks works in.
+    groups: Vec<Work>,
 }
 
 /// A block of queries.
@@ -73,6 +74,8 @@ struct Work {
     scores: Panels,
     /// Queries times the inverse temperature and their factors.
     factored: Panels,
+    /// The group's share of the keys' gradient, row-major.
+    d_keys: Vec<f32>,
 }
 
 /// What is known of a query's row of scores.
@@ -150,7 +153,7 @@ impl Softmax {
     /// The loss of `batch`; overwrites `d_queries` `(b, dim)` and `d_keys` `(m, dim)` with its slopes.
     ///
     /// Cost: `6 b m dim` operations and `b` exponentials a key, `8 b m dim` and two where `m` is above 4096. Memory: scores of
-    /// 256 queries with at most 4096 keys. A batch without weight has loss 0 and slopes 0.
+    /// 512 queries with at most 4096 keys, and four gradients of these keys. A batch without weight has loss 0 and slopes 0.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Shape`] or [`crate::ErrorKind::Parameter`] if the parts do not fit together.
@@ -176,42 +179,44 @@ impl Softmax {
         }
         // Over more keys than are held at a time, largest scores and sums come first.
         let once = m <= KEYS;
-        self.wave.resize(WAVE, Work::default());
+        let each = self.blocks.len().div_ceil(GROUPS);
+        self.groups.resize(self.blocks.len().div_ceil(each), Work::default());
         for first in (0..m).step_by(KEYS).filter(|_| !once) {
             self.pack(batch, first);
             let keys = &self.transposed;
-            for (w, blocks) in self.blocks.chunks_mut(WAVE).enumerate() {
-                blocks.par_iter_mut().zip(&mut self.wave).enumerate().for_each(|(i, (block, work))| {
-                    let own = (w * WAVE + i) * QUERIES;
+            let groups = self.blocks.par_chunks_mut(each).zip(&mut self.groups);
+            groups.enumerate().for_each(|(g, (blocks, work))| {
+                for (i, block) in blocks.iter_mut().enumerate() {
+                    let own = (g * each + i) * QUERIES;
                     block.ask(batch, own, keys, first, &mut work.scores);
                     block.exponentials(batch, own, first, true, &mut work.scores);
-                });
-            }
+                }
+            });
         }
         for first in (0..m).step_by(KEYS) {
             let count = self.pack(batch, first);
             let (transposed, packed) = (&self.transposed, &self.packed);
-            let d_keys = &mut d_keys[first * dim..(first + count) * dim];
-            let waves = self.blocks.chunks_mut(WAVE).zip(d_queries.chunks_mut(WAVE * QUERIES * dim));
-            for (w, (blocks, d_queries)) in waves.enumerate() {
-                let held = blocks.len();
-                let each = blocks.par_iter_mut().zip(&mut self.wave).zip(d_queries.par_chunks_mut(QUERIES * dim));
-                each.enumerate().for_each(|(i, ((block, work), d_queries))| {
-                    let own = (w * WAVE + i) * QUERIES;
+            let d_queries = d_queries.par_chunks_mut(each * QUERIES * dim);
+            let groups = self.blocks.par_chunks_mut(each).zip(&mut self.groups).zip(d_queries);
+            groups.enumerate().for_each(|(g, ((blocks, work), d_queries))| {
+                work.d_keys.resize(count * dim, 0.0);
+                for (i, (block, d_queries)) in blocks.iter_mut().zip(d_queries.chunks_mut(QUERIES * dim)).enumerate() {
+                    let own = (g * each + i) * QUERIES;
                     block.ask(batch, own, transposed, first, &mut work.scores);
                     block.exponentials(batch, own, first, once, &mut work.scores);
                     block.finish(batch, own, first, total, work);
                     let start = if first == 0 { Start::Zero } else { Start::Sum };
                     multiply(&work.scores, packed, start, End::Keep, Out::Rows(d_queries));
-                });
-                d_keys.par_chunks_mut(CHUNK * dim).enumerate().for_each(|(chunk, target)| {
-                    let chosen = chunk * CHUNK..chunk * CHUNK + target.len() / dim;
-                    for (i, work) in self.wave[..held].iter().enumerate() {
-                        let start = if w + i == 0 { Start::Zero } else { Start::Sum };
-                        multiply_transposed(&work.scores, chosen.clone(), &work.factored, start, target);
-                    }
-                });
-            }
+                    let start = if i == 0 { Start::Zero } else { Start::Sum };
+                    multiply_transposed(&work.scores, 0..count, &work.factored, start, &mut work.d_keys);
+                }
+            });
+            let d_keys = d_keys[first * dim..(first + count) * dim].par_chunks_mut(CHUNK);
+            d_keys.enumerate().for_each(|(chunk, out)| {
+                let range = chunk * CHUNK..chunk * CHUNK + out.len();
+                out.copy_from_slice(&self.groups[0].d_keys[range.clone()]);
+                self.groups[1..].iter().for_each(|work| add_scaled32(out, 1.0, &work.d_keys[range.clone()]));
+            });
         }
         let (mut loss, mut d_scale) = (0.0, 0.0);
         let states = self.blocks.iter().flat_map(|b| &b.state).enumerate();

@@ -2,6 +2,9 @@
 
 use crate::error::Result;
 use crate::fit::gradient::adam::{Adam, Settings};
+use crate::fit::gradient::loss::edges::Edges;
+use crate::fit::gradient::loss::pairwise::Pointwise;
+use crate::fit::gradient::loss::{Embeddings, Slopes};
 use crate::fit::gradient::net::{Gradient, Net, Precision, Tape, backward, forward};
 use crate::fit::gradient::softmax::{Softmax, SoftmaxBatch};
 use crate::parallel::both;
@@ -23,7 +26,6 @@ struct Side {
     net: Net,
     rows: Features,
     tape: Tape,
-    slopes: Vec<f32>,
     gradient: Gradient,
     adam: Adam,
 }
@@ -41,16 +43,16 @@ impl Side {
         let net = Net::of(&Tower::new(layers)?);
         let rows = Features::dense((0..batch * widths[0]).map(|_| stream.normal() as f32).collect(), widths[0])?;
         let (tape, gradient) = (Tape::with_precision(&net, batch, precision), Gradient::new(&net));
-        let (slopes, adam) = (vec![0.0; batch * net.outputs()], Adam::new(&net, Settings::default())?);
-        Ok(Side { net, rows, tape, slopes, gradient, adam })
+        let adam = Adam::new(&net, Settings::default())?;
+        Ok(Side { net, rows, tape, gradient, adam })
     }
 
     fn forward(&mut self) -> Result<()> {
         forward(&self.net, &self.rows.rows(), &mut self.tape)
     }
 
-    fn learn(&mut self) -> Result<()> {
-        backward(&self.net, &self.rows.rows(), &mut self.tape, &self.slopes, &mut self.gradient)?;
+    fn learn(&mut self, slopes: &[f32]) -> Result<()> {
+        backward(&self.net, &self.rows.rows(), &mut self.tape, slopes, &mut self.gradient)?;
         self.adam.step(&mut self.net, &self.gradient, 1e-3, 1.0);
         Ok(())
     }
@@ -61,6 +63,7 @@ pub struct Workload {
     sides: [Side; 2],
     targets: Vec<f32>,
     positive: Vec<u32>,
+    slopes: Slopes,
     softmax: Softmax,
     loss: Loss,
 }
@@ -74,7 +77,8 @@ impl Workload {
         let sides = [Side::new("x", batch, widths, precision)?, Side::new("y", batch, widths, precision)?];
         let mut stream = Seed(1).stream("targets");
         let targets = (0..batch).map(|_| stream.normal() as f32).collect();
-        Ok(Workload { sides, targets, positive: (0..batch as u32).collect(), softmax: Softmax::default(), loss })
+        let (positive, slopes, softmax) = ((0..batch as u32).collect(), Slopes::default(), Softmax::default());
+        Ok(Workload { sides, targets, positive, slopes, softmax, loss })
     }
 
     /// One step: forward, loss, backward, Adam. Returns the loss.
@@ -85,38 +89,24 @@ impl Workload {
         let [query, key] = &mut self.sides;
         let (a, b) = both(|| query.forward(), || key.forward());
         a.and(b)?;
+        let (queries, keys, dim) = (query.tape.outputs(), key.tape.outputs(), query.net.outputs());
+        let (positive, slopes) = (&self.positive, &mut self.slopes);
+        let at = Embeddings { queries, keys, dim, scale: 1.0 };
+        slopes.fit(at);
         let loss = match self.loss {
-            Loss::Squared => squared(query, key, &self.targets),
+            Loss::Squared => {
+                Pointwise::Squared.loss(at, Edges { x: positive, y: positive }, &self.targets, None, slopes)
+            }
             Loss::InBatchSoftmax => {
-                let dim = query.net.outputs();
-                let (queries, keys) = (query.tape.outputs(), key.tape.outputs());
-                let positive = &self.positive;
                 let batch =
                     SoftmaxBatch { queries, keys, dim, positive, offset: None, masked: None, weight: None, scale: 1.0 };
-                self.softmax.run(&batch, &mut query.slopes, &mut key.slopes)?.loss
+                self.softmax.run(&batch, &mut slopes.queries, &mut slopes.keys)?.loss
             }
         };
-        let (a, b) = both(|| query.learn(), || key.learn());
+        let (a, b) = both(|| query.learn(&slopes.queries), || key.learn(&slopes.keys));
         a.and(b)?;
         Ok(loss)
     }
-}
-
-fn squared(query: &mut Side, key: &mut Side, targets: &[f32]) -> f64 {
-    let dim = query.net.outputs();
-    let rows = query.tape.outputs().chunks_exact(dim).zip(key.tape.outputs().chunks_exact(dim));
-    let slopes = query.slopes.chunks_exact_mut(dim).zip(key.slopes.chunks_exact_mut(dim));
-    let mut loss = 0.0;
-    for (((x, y), (dx, dy)), target) in rows.zip(slopes).zip(targets) {
-        let value: f32 = x.iter().zip(y).map(|(a, b)| a * b).sum();
-        let error = value - target;
-        loss += f64::from(error * error);
-        let factor = 2.0 * error / targets.len() as f32;
-        for k in 0..dim {
-            (dx[k], dy[k]) = (factor * y[k], factor * x[k]);
-        }
-    }
-    loss / targets.len() as f64
 }
 
 /// What the calling thread reaches in registers, in units of 1e9 operations a second, in the unit that serves `precision`.
