@@ -2,9 +2,11 @@
 //!
 //! [`spectral`] learns a relation that can be asked, [`observed`] a table of pairs with item features, [`complete`] a
 //! table of ids in which every absent pair has a known value. All give a [`Fit`]. [`implicit`](fn@implicit) learns
-//! pairs of ids that occurred, [`fold_in`](fn@fold_in) adds items to a model.
+//! pairs of ids that occurred, [`antisymmetric`](fn@antisymmetric) comparisons that no utility represents,
+//! [`fold_in`](fn@fold_in) adds items to a model.
 
 mod als;
+mod antisymmetric;
 mod block;
 mod calibrate;
 mod closed;
@@ -26,6 +28,10 @@ mod spectral;
 
 pub use crate::relation::Law;
 pub use als::factorise;
+pub use antisymmetric::{
+    Antisymmetric, AntisymmetricOptions, AntisymmetricSize, HeldOutOrder, HeldOutUnit, Recommendation, Recommended,
+    antisymmetric,
+};
 pub use calibrate::{BaseRate, Calibrated, calibrate};
 pub use complete::{Complete, complete};
 pub(crate) use dimension::{by_dimension, choose, root_mean_square};

@@ -49,6 +49,7 @@ mod lines;
 mod parallel;
 pub mod pipeline;
 pub mod plan;
+pub mod preorder;
 mod relation;
 mod rows;
 mod seed;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["error", "rows", "seed", "parallel", "wide", "lines"], // ground: checked rows, named randomness, threads, vector functions
     &["linalg", "gemm", "affine", "stats"], // numerics: the only file that names the linear-algebra crate
-    &["relation", "tower"],                 // objects
+    &["relation", "preorder", "tower"],     // objects
     &["encoder", "spectrum", "bounds"],     // knowledge: the model and its file, floors, neuron bounds
     &["index", "evaluate", "certify", "fit", "construct"], // acts: fits choose by held-out errors, so `evaluate` comes first
     &["pipeline", "plan", "verify"],                       // the whole job
