@@ -19,7 +19,7 @@ use crate::settings::settings;
 settings! {
     /// What says where a relation comes from.
     SourceSettings {
-    /// Table of pairs or comparisons (Parquet, CSV or JSON lines); `-` reads standard input
+    /// Table of pairs or comparisons (Parquet, CSV, JSON lines or PrefLib); `-` reads standard input
     #[arg(value_name = "PAIRS")]
     pairs: PathBuf,
     /// Table of the items of both sides
@@ -61,6 +61,9 @@ settings! {
     /// Column of lists of keys, best first, which become comparisons [default: ranking]
     #[arg(long, value_name = "COL")]
     ranking: String,
+    /// Column that says how a comparison ended for the key named first: win, tie or loss [default: outcome, result, tie, draw]
+    #[arg(long, value_name = "COL")]
+    outcome: String,
     /// Column of the time of each row: seconds, dates or timestamps [default: timestamp, time, ts, datetime, date]
     #[arg(long, value_name = "COL")]
     time: String,
@@ -250,6 +253,7 @@ impl SourceSettings {
             better: self.better.clone(),
             worse: self.worse.clone(),
             ranking: self.ranking.clone(),
+            outcome: self.outcome.clone(),
         })
     }
 

@@ -88,6 +88,57 @@ impl<T: Copy> Lists<Vec<T>> {
     }
 }
 
+impl Lists<Text> {
+    fn select(&self, rows: &[usize]) -> Self {
+        let mut out = Lists::<Text>::default();
+        for &row in rows {
+            self.range(row).for_each(|i| out.values.push(self.values.get(i)));
+            out.starts.push(out.values.len());
+        }
+        out
+    }
+}
+
+/// Lists of lists, one after the other: row `i` holds the lists `starts[i]..starts[i + 1]` of `lists`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Groups<T> {
+    pub(crate) starts: Vec<usize>,
+    pub(crate) lists: Lists<T>,
+}
+
+impl<T: Default> Default for Groups<T> {
+    fn default() -> Self {
+        Groups { starts: vec![0], lists: Lists::default() }
+    }
+}
+
+impl<T> Groups<T> {
+    pub(crate) fn len(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// The lists of row `i`.
+    pub(crate) fn range(&self, i: usize) -> std::ops::Range<usize> {
+        self.starts[i]..self.starts[i + 1]
+    }
+
+    /// The cells of `rows`, in that order; `select` chooses lists.
+    fn select(&self, rows: &[usize], select: impl Fn(&[usize]) -> Lists<T>) -> Groups<T> {
+        let chosen: Vec<usize> = rows.iter().flat_map(|&row| self.range(row)).collect();
+        let mut starts = vec![0];
+        rows.iter().for_each(|&row| starts.push(starts[starts.len() - 1] + self.range(row).len()));
+        Groups { starts, lists: select(&chosen) }
+    }
+}
+
+impl<T> From<Lists<T>> for Groups<T> {
+    /// Each element as a list of its own.
+    fn from(lists: Lists<T>) -> Self {
+        let all = *lists.starts.last().unwrap_or(&0);
+        Groups { starts: lists.starts, lists: Lists { starts: (0..=all).collect(), values: lists.values } }
+    }
+}
+
 /// The cells of a column.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Data {
@@ -98,6 +149,9 @@ pub(crate) enum Data {
     IntegerLists(Lists<Vec<i64>>),
     FloatLists(Lists<Vec<f32>>),
     TextLists(Lists<Text>),
+    /// Lists of lists of integers, and of integers beside them.
+    IntegerGroups(Groups<Vec<i64>>),
+    TextGroups(Groups<Text>),
     /// Points in time, in seconds since 1970.
     Times(Vec<f64>),
     /// Only missing cells.
@@ -119,6 +173,8 @@ pub(crate) enum Type {
     IntegerList,
     FloatList,
     TextList,
+    IntegerGroups,
+    TextGroups,
     Time,
     Empty,
     Other(String),
@@ -140,6 +196,8 @@ impl Type {
             Type::IntegerList => "lists of integers".into(),
             Type::FloatList => "lists of numbers".into(),
             Type::TextList => "lists of text".into(),
+            Type::IntegerGroups => "lists of lists of integers".into(),
+            Type::TextGroups => "lists of lists of text".into(),
             Type::Time => "timestamps".into(),
             Type::Empty => "only missing cells".into(),
             Type::Other(what) => what.clone(),
@@ -157,6 +215,8 @@ impl Data {
             Data::IntegerLists(_) => Type::IntegerList,
             Data::FloatLists(_) => Type::FloatList,
             Data::TextLists(_) => Type::TextList,
+            Data::IntegerGroups(_) => Type::IntegerGroups,
+            Data::TextGroups(_) => Type::TextGroups,
             Data::Times(_) => Type::Time,
             Data::Empty(_) => Type::Empty,
             Data::Other { what, .. } => Type::Other(what.clone()),
@@ -172,6 +232,8 @@ impl Data {
             Data::IntegerLists(v) => v.len(),
             Data::FloatLists(v) => v.len(),
             Data::TextLists(v) => v.len(),
+            Data::IntegerGroups(v) => v.len(),
+            Data::TextGroups(v) => v.len(),
             Data::Empty(rows) | Data::Other { rows, .. } => *rows,
         }
     }
@@ -185,14 +247,9 @@ impl Data {
             Data::Text(v) => Data::Text(rows.iter().map(|&r| v.get(r)).collect()),
             Data::IntegerLists(v) => Data::IntegerLists(v.select(rows)),
             Data::FloatLists(v) => Data::FloatLists(v.select(rows)),
-            Data::TextLists(v) => {
-                let mut out = Lists::<Text>::default();
-                for &row in rows {
-                    v.range(row).for_each(|i| out.values.push(v.values.get(i)));
-                    out.starts.push(out.values.len());
-                }
-                Data::TextLists(out)
-            }
+            Data::TextLists(v) => Data::TextLists(v.select(rows)),
+            Data::IntegerGroups(v) => Data::IntegerGroups(v.select(rows, |lists| v.lists.select(lists))),
+            Data::TextGroups(v) => Data::TextGroups(v.select(rows, |lists| v.lists.select(lists))),
             Data::Times(v) => Data::Times(rows.iter().map(|&r| v[r]).collect()),
             Data::Empty(_) => Data::Empty(rows.len()),
             Data::Other { what, .. } => Data::Other { rows: rows.len(), what: what.clone() },
@@ -238,6 +295,13 @@ impl Data {
             Data::IntegerLists(v) => format!("{:?}", &v.values[v.range(row)]),
             Data::FloatLists(v) => format!("{:?}", &v.values[v.range(row)]),
             Data::TextLists(v) => format!("{:?}", v.range(row).map(|i| v.values.get(i)).collect::<Vec<_>>()),
+            Data::IntegerGroups(v) => {
+                format!("{:?}", v.range(row).map(|list| &v.lists.values[v.lists.range(list)]).collect::<Vec<_>>())
+            }
+            Data::TextGroups(v) => {
+                let texts = |list| v.lists.range(list).map(|i| v.lists.values.get(i)).collect::<Vec<_>>();
+                format!("{:?}", v.range(row).map(texts).collect::<Vec<_>>())
+            }
             Data::Empty(_) => String::new(),
             Data::Other { what, .. } => what.clone(),
         }
@@ -268,6 +332,8 @@ impl Data {
                 }
                 visit(&(v.range(row).len() as u64).to_le_bytes());
             }
+            // Nothing that is compared by its cells holds these.
+            Data::IntegerGroups(_) | Data::TextGroups(_) => visit(self.show(row).as_bytes()),
             Data::Empty(_) | Data::Other { .. } => {}
         }
     }

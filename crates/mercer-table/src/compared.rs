@@ -211,6 +211,17 @@ impl Found {
         Ok(sides)
     }
 
+    /// What the table calls the keys, the one named first and the other.
+    pub(crate) fn keys(&self) -> [&str; 2] {
+        [self.better.written(), self.worse.written()]
+    }
+
+    /// Whether the names of the keys say which of them is better.
+    pub(crate) fn telling(&self) -> bool {
+        let better = self.better.label();
+        FAMILIES.iter().any(|family| family.0 == better)
+    }
+
     /// What the sides are called, for the schema.
     pub(crate) fn compared(&self) -> Compared {
         let (better, worse) = (self.better.label(), self.worse.label());

@@ -3,12 +3,14 @@
 use mercer::{Comparisons, Split};
 
 use crate::compared::{self, Found};
-use crate::error::Result;
+use crate::error::{Result, TableError};
 use crate::extras::{Extras, complete_roles, find_times, one_role_each};
 use crate::items::ItemTable;
 use crate::options::{Input, ItemInputs, ReadOptions, Role};
+use crate::outcomes::{Asked, Outcomes};
 use crate::pairs::{PairTable, effective_split, read_pairs, side_columns};
-use crate::rankings;
+use crate::preflib::Preflib;
+use crate::rankings::{self, Expanded, Rankings};
 use crate::relation::RelationKind;
 use crate::resolve::{Opened, resolve};
 use crate::schema::{PairColumns, Schema, SideSchema};
@@ -27,7 +29,9 @@ pub struct ComparisonTable {
     pub has_query: bool,
     /// The comparisons, as indices into the item tables.
     pub comparisons: Comparisons,
-    /// The columns of the sides as they were read.
+    /// The orders behind the comparisons, as items: of a PrefLib file or a column of rankings, at least two keys each.
+    pub rankings: Option<Rankings>,
+    /// The columns of the sides as they were read: a row for each row of the table, where a tie is two comparisons.
     pub columns: Vec<(String, OutColumn)>,
     /// What each comparison may be used for.
     pub split: Option<Vec<Split>>,
@@ -146,22 +150,45 @@ pub fn read_relation_with(
 
 fn read_any(table: &Input, items: &ItemInputs, options: &ReadOptions, stored: Option<&Schema>) -> Result<Observed> {
     one_role_each(options)?;
-    let opened = Opened::new(table, items, options, stored)?;
+    let mut opened = Opened::new(table, items, options, stored)?;
     if let Some(column) = rankings::find(&opened.table, options, stored)? {
-        let (ranked, role) = rankings::expand(&opened.table, column)?;
+        if let Some(name) = &options.outcome {
+            let problem = format!("names the outcomes `{name}`, where rankings have none");
+            return Err(TableError::usage("--outcome", problem, "write ties as lists in the rankings, [3,[1,2]]"));
+        }
+        let (ranked, role, expanded) = rankings::expand(&opened.table, column)?;
         let options = &ReadOptions { ranking: None, ..options.clone() };
         let found = compared::detect_ranked(&ranked, options, stored)?;
-        let mut table = read_comparisons(Opened { table: ranked, ..opened }, found, options, stored)?;
+        let mut table = read_comparisons(Opened { table: ranked, ..opened }, found, options, stored, Some(&expanded))?;
         let keys = |role: &Role| [rankings::BETTER, rankings::WORSE].contains(&role.column.as_str());
         let at = table.roles.iter().position(keys).unwrap_or(0);
         table.roles.retain(|role| !keys(role));
         table.roles.insert(at, role);
         return Ok(Observed::Comparisons(table));
     }
+    let preflib = opened.table.preflib.take();
     match compared::detect(&opened.table, options, stored)? {
-        Some(found) => read_comparisons(opened, found, options, stored).map(Observed::Comparisons),
+        Some(found) => {
+            let file = opened.table.file.clone();
+            let mut table = read_comparisons(opened, found, options, stored, None)?;
+            if let Some(preflib) = preflib {
+                say_orders(&mut table, &preflib, &file);
+            }
+            Ok(Observed::Comparisons(table))
+        }
         None => read_pairs(opened, options, stored).map(Observed::Pairs),
     }
+}
+
+/// Gives the table of a PrefLib `file` its orders, and says what was read instead of columns that stand in no file.
+fn say_orders(table: &mut ComparisonTable, preflib: &Preflib, file: &str) {
+    let items = table.key_items();
+    let rankings = preflib.rankings(&items.ids);
+    let role = Role::used(file, "orders", preflib.words(table.len()));
+    table.rankings = Some(rankings);
+    table.roles.retain(|role| role.file != *file);
+    table.roles.insert(0, role);
+    table.kind_reason = format!("PrefLib orders, .{}", preflib.kind);
 }
 
 fn read_comparisons(
@@ -169,12 +196,26 @@ fn read_comparisons(
     found: Found,
     options: &ReadOptions,
     stored: Option<&Schema>,
+    ranked: Option<&Expanded>,
 ) -> Result<ComparisonTable> {
     let with_items = opened.has_items();
     let Opened { mut table, items } = opened;
     let sides = found.sides(&table, options, with_items, stored)?;
     let extras = Extras::find(&table, options, &sides, stored)?;
-    let (times, mut roles) = find_times(&table, options, &extras.taken(&table, &sides), stored)?;
+    let mut taken = extras.taken(&table, &sides);
+    let (times, mut roles) = find_times(&table, options, &taken, stored)?;
+    taken.extend(times.as_ref().and_then(|times| table.find(&times.column)));
+    let keys = found.keys();
+    let outcomes = match ranked {
+        Some(_) => None,
+        None => {
+            let asked = Asked { keys, telling: found.telling(), taken: &taken };
+            let (outcomes, ignored) = Outcomes::find(&table, options, &asked, stored)?;
+            roles.extend(ignored);
+            outcomes
+        }
+    };
+    roles.extend(outcomes.iter().map(|outcomes| outcomes.role(&table, keys)));
     let mut resolved = resolve(&table, items, &sides, None, options, stored)?;
     roles.extend(resolved.roles.iter().chain(times.as_ref().map(|t| &t.role)).cloned());
     roles.extend(extras.roles(&table));
@@ -200,6 +241,7 @@ fn read_comparisons(
                 split: extras.split.map(name),
                 kind: Some(found.kind),
                 time: times.as_ref().map(|t| t.column.clone()),
+                outcome: outcomes.as_ref().map(|o| name(o.at)),
                 compared: Some(found.compared()),
                 ..PairColumns::default()
             };
@@ -211,19 +253,64 @@ fn read_comparisons(
     let preferred = indices.pop().unwrap_or_default();
     let query = indices.pop().unwrap_or_else(|| vec![0; table.rows]);
     refuse_equal(&table, &sides, &preferred, &other)?;
+    let split = extras.splits(&table)?;
+    let times = times.map(|t| t.seconds);
+    let mut rows =
+        Rows { comparisons: Comparisons::new(query, preferred, other, extras.weights(&table)?)?, split, times };
+    let rankings = ranked.map(|ranked| ranked.rankings(&rows.comparisons));
+    if let Some(ranked) = ranked {
+        let own = |(row, tied)| (row, false, tied);
+        rows = rows.after(ranked.ties().enumerate().map(own).collect())?;
+    }
+    if let Some(outcomes) = &outcomes {
+        rows = rows.after(outcomes.comparisons())?;
+    }
     Ok(ComparisonTable {
         queries: resolved.queries,
         keys: resolved.keys,
         has_query: sides.query.is_some(),
-        comparisons: Comparisons::new(query, preferred, other, extras.weights(&table)?)?,
-        split: extras.splits(&table)?,
+        comparisons: rows.comparisons,
+        rankings,
+        split: rows.split,
         columns: side_columns(&mut table, &sides)?,
-        times: times.map(|t| t.seconds),
+        times: rows.times,
         kind: found.kind,
         kind_reason: found.reason,
         roles,
         schema,
     })
+}
+
+/// What belongs to each comparison.
+struct Rows {
+    comparisons: Comparisons,
+    split: Option<Vec<Split>>,
+    times: Option<Vec<f64>>,
+}
+
+impl Rows {
+    /// The comparisons that these become: for each one its row here, whether it is turned round, and whether it counts half.
+    fn after(self, turns: Vec<(usize, bool, bool)>) -> Result<Rows> {
+        if turns.iter().all(|(_, turned, half)| !turned && !half) {
+            return Ok(self);
+        }
+        let c = &self.comparisons;
+        let side = |own: &[u32], turned: &[u32]| {
+            turns.iter().map(|&(row, turn, _)| if turn { turned[row] } else { own[row] }).collect::<Vec<u32>>()
+        };
+        let (preferred, other) = (side(c.preferred(), c.other()), side(c.other(), c.preferred()));
+        let weight = |row: usize| c.weight().map_or(1.0, |weights| weights[row]);
+        let weights = turns.iter().any(|(_, _, half)| *half) || c.weight().is_some();
+        let weights = weights.then(|| {
+            turns.iter().map(|&(row, _, half)| if half { 0.5 * weight(row) } else { weight(row) }).collect::<Vec<f32>>()
+        });
+        let query = turns.iter().map(|&(row, ..)| c.query()[row]).collect();
+        Ok(Rows {
+            comparisons: Comparisons::new(query, preferred, other, weights)?,
+            split: self.split.map(|split| turns.iter().map(|&(row, ..)| split[row]).collect()),
+            times: self.times.map(|times| turns.iter().map(|&(row, ..)| times[row]).collect()),
+        })
+    }
 }
 
 /// Refuses a row that compares a key with itself.

@@ -267,8 +267,8 @@ impl Builder {
             self.missing.get_or_insert(row);
         }
         match &mut self.data {
-            // Dates stay text until a column is used as time.
-            Data::Times(_) => false,
+            // Dates stay text until a column is used as time, and lists of lists are no cells of CSV.
+            Data::Times(_) | Data::IntegerGroups(_) | Data::TextGroups(_) => false,
             Data::Empty(rows) => {
                 *rows += 1;
                 cell.is_empty()

@@ -194,6 +194,7 @@ pub(crate) fn one_role_each(options: &ReadOptions) -> Result<()> {
         ("--better", &options.better),
         ("--worse", &options.worse),
         ("--ranking", &options.ranking),
+        ("--outcome", &options.outcome),
     ];
     for (at, (flag, name)) in named.iter().enumerate() {
         if let (Some(name), Some((other, _))) = (name, named[..at].iter().find(|(_, n)| n.is_some() && n == name)) {

@@ -105,7 +105,7 @@ fn by_default(
                 Type::Integer | Type::Float | Type::Boolean => groups[1].push(at),
                 Type::Text => strings.push(at),
                 Type::TextList => groups[2].push(at),
-                kind @ (Type::Time | Type::Empty | Type::Other(_)) => {
+                kind @ (Type::Time | Type::IntegerGroups | Type::TextGroups | Type::Empty | Type::Other(_)) => {
                     ignored.push(Role::ignored(&table.file, &table.names()[at], kind.words()));
                 }
             }
@@ -162,7 +162,7 @@ fn infer(column: &Column) -> Result<FeatureKind> {
             let alone = Table::from_columns(vec![column.clone()]);
             Ok(if is_category(&alone, 0)? { FeatureKind::Category } else { FeatureKind::Text(None) })
         }
-        Data::Times(_) | Data::Empty(_) | Data::Other { .. } => {
+        Data::Times(_) | Data::IntegerGroups(_) | Data::TextGroups(_) | Data::Empty(_) | Data::Other { .. } => {
             let problem = format!("holds {} and cannot serve as a feature", column.data.kind().words());
             Err(column.error(problem, "choose another column with --features"))
         }

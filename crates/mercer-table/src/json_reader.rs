@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::column::{Column, Data, Lists, Text, Type};
+use crate::column::{Column, Data, Groups, Lists, Text, Type};
 use crate::error::{Result, TableError};
 use crate::hash::StableMap;
 
@@ -214,6 +214,19 @@ impl<'de> Visitor<'de> for CellSeed {
 }
 
 impl Cell {
+    fn is_empty_list(&self) -> bool {
+        matches!(self, Cell::List(list) if list.is_empty())
+    }
+
+    /// Whether it is missing, or an element is.
+    fn is_missing(&self) -> bool {
+        match self {
+            Cell::Null => true,
+            Cell::List(list) => list.iter().any(Cell::is_missing),
+            _ => false,
+        }
+    }
+
     /// The type of a column of such cells; `None`: any, for the cell is missing.
     fn kind(&self) -> Option<Type> {
         Some(match self {
@@ -225,13 +238,17 @@ impl Cell {
             Cell::Text(_) => Type::Text,
             Cell::Object => Type::Other("objects".into()),
             Cell::List(list) => {
-                let mut kinds = list.iter().filter_map(Cell::kind);
+                // Empty lists go with lists of anything.
+                let mut kinds = list.iter().filter(|cell| !cell.is_empty_list()).filter_map(Cell::kind);
                 // `Empty` is the type of no element at all.
                 let joined = kinds.try_fold(Type::Empty, |so_far, next| match so_far {
                     Type::Empty => Some(next),
-                    so_far => common(so_far, next),
+                    so_far => beside(so_far, next),
                 });
                 match joined {
+                    Some(Type::Empty) if list.iter().any(Cell::is_empty_list) => Type::IntegerGroups,
+                    Some(Type::IntegerList) => Type::IntegerGroups,
+                    Some(Type::TextList) => Type::TextGroups,
                     Some(Type::Empty | Type::Integer) => Type::IntegerList,
                     Some(Type::Float) => Type::FloatList,
                     Some(Type::Text) => Type::TextList,
@@ -243,12 +260,25 @@ impl Cell {
     }
 }
 
+/// The narrowest type that holds elements of one list that are of both types; a single one may stand beside lists.
+fn beside(a: Type, b: Type) -> Option<Type> {
+    match (a, b) {
+        (Type::Integer, Type::IntegerList) | (Type::IntegerList, Type::Integer) => Some(Type::IntegerList),
+        (Type::Text, Type::TextList) | (Type::TextList, Type::Text) => Some(Type::TextList),
+        (a, b) => common(a, b),
+    }
+}
+
 /// The narrowest type that holds cells of both.
 fn common(a: Type, b: Type) -> Option<Type> {
     match (a, b) {
         (a, b) if a == b => Some(a),
         (Type::Integer, Type::Float) | (Type::Float, Type::Integer) => Some(Type::Float),
         (Type::IntegerList, Type::FloatList) | (Type::FloatList, Type::IntegerList) => Some(Type::FloatList),
+        (Type::IntegerList, Type::IntegerGroups) | (Type::IntegerGroups, Type::IntegerList) => {
+            Some(Type::IntegerGroups)
+        }
+        (Type::TextList, Type::TextGroups) | (Type::TextGroups, Type::TextList) => Some(Type::TextGroups),
         _ => None,
     }
 }
@@ -271,17 +301,15 @@ impl Builder {
     }
 
     fn push(&mut self, cell: Cell, row: usize) {
-        let absent = match &cell {
-            Cell::Null => true,
-            Cell::List(list) => list.iter().any(|element| matches!(element, Cell::Null)),
-            _ => false,
-        };
-        if absent {
+        if cell.is_missing() {
             self.missing.get_or_insert(row);
         }
         // Empty lists go with lists of anything.
         let hollow = matches!(&cell, Cell::List(list) if list.iter().all(|element| matches!(element, Cell::Null)));
-        let lists = [Type::IntegerList, Type::FloatList, Type::TextList].contains(&self.data.kind());
+        let lists = match self.data.kind() {
+            Type::IntegerList | Type::FloatList | Type::TextList | Type::IntegerGroups | Type::TextGroups => true,
+            _ => false,
+        };
         match cell.kind() {
             Some(kind) if !(hollow && lists) => self.widen(kind, row),
             _ => {}
@@ -305,7 +333,7 @@ impl Builder {
             (own, kind) => match common(own.clone(), kind.clone()) {
                 Some(common) if common == own => return,
                 Some(common) => common,
-                None if self.is_hollow() && kind == Type::TextList => kind,
+                None if self.is_hollow() && [Type::TextList, Type::TextGroups].contains(&kind) => kind,
                 None => {
                     Type::Other(format!("mixed values ({} in row {}, {} before)", kind.words(), row + 1, own.words()))
                 }
@@ -319,6 +347,11 @@ impl Builder {
             (Data::IntegerLists(v), Type::TextList) => {
                 Data::TextLists(Lists { starts: v.starts, values: Text::default() })
             }
+            (Data::IntegerLists(v), Type::IntegerGroups) => Data::IntegerGroups(v.into()),
+            (Data::IntegerLists(v), Type::TextGroups) => {
+                Data::TextGroups(Lists { starts: v.starts, values: Text::default() }.into())
+            }
+            (Data::TextLists(v), Type::TextGroups) => Data::TextGroups(v.into()),
             (_, Type::Other(what)) => Data::Other { rows, what },
             (data, _) => data,
         };
@@ -339,9 +372,28 @@ fn empty(kind: Type) -> Data {
         Type::IntegerList => Data::IntegerLists(Lists::default()),
         Type::FloatList => Data::FloatLists(Lists::default()),
         Type::TextList => Data::TextLists(Lists::default()),
+        Type::IntegerGroups => Data::IntegerGroups(Groups::default()),
+        Type::TextGroups => Data::TextGroups(Groups::default()),
         Type::Time | Type::Empty => Data::Empty(0),
         Type::Other(what) => Data::Other { rows: 0, what },
     }
+}
+
+/// Appends the elements of `cell`, of which one that is no list is a list of its own; `push` appends an element and says how
+/// many there are.
+fn groups<T>(out: &mut Groups<T>, cell: Cell, mut push: impl FnMut(&mut T, &Cell) -> usize) {
+    let Groups { starts, lists } = out;
+    if let Cell::List(list) = cell {
+        for element in &list {
+            let mut end = lists.starts[lists.starts.len() - 1];
+            match element {
+                Cell::List(inner) => inner.iter().for_each(|cell| end = push(&mut lists.values, cell)),
+                single => end = push(&mut lists.values, single),
+            }
+            lists.starts.push(end);
+        }
+    }
+    starts.push(lists.len());
 }
 
 /// Appends `cell` to a column that holds cells of its type; a missing one as a cell that nobody looks at.
@@ -372,6 +424,14 @@ fn put(data: &mut Data, cell: Cell) {
             }
             out.starts.push(out.values.len());
         }
+        Data::IntegerGroups(out) => groups(out, cell, |values, cell| {
+            values.push(integer(cell));
+            values.len()
+        }),
+        Data::TextGroups(out) => groups(out, cell, |values, cell| {
+            values.push(if let Cell::Text(text) = cell { text } else { "" });
+            values.len()
+        }),
         Data::Empty(rows) | Data::Other { rows, .. } => *rows += 1,
         // JSON has no timestamps.
         Data::Times(out) => out.push(f64::NAN),
@@ -407,6 +467,10 @@ mod tests {
         let mixed = "mixed values (text in row 2, integers before)";
         assert_eq!(one("{\"a\":1}\n{\"a\":\"x\"}\n{\"a\":2.5}"), a(Type::Other(mixed.into()), None));
         assert_eq!(one("{\"a\":18446744073709551615}"), a(Type::Other("whole numbers beyond 64 bits".into()), None));
+        assert_eq!(one("{\"a\":[[\"x\"],[]]}\n{\"a\":[\"y\"]}"), a(Type::TextGroups, None));
+        assert_eq!(one("{\"a\":[]}\n{\"a\":[\"y\",[\"x\"]]}"), a(Type::TextGroups, None));
+        assert_eq!(one("{\"a\":[1]}\n{\"a\":[[2,null],3]}\n{\"a\":[]}"), a(Type::IntegerGroups, Some(1)));
+        assert_eq!(one("{\"a\":[[1],[\"x\"]]}"), a(Type::Other("lists of mixed values".into()), None));
         assert_eq!(one("{\"a\":[1,\"x\"]}"), a(Type::Other("lists of mixed values".into()), None));
     }
 
@@ -417,5 +481,9 @@ mod tests {
         assert_eq!(columns[0].data, Data::Text(["x\u{e9}\n", ""].into_iter().collect()));
         assert_eq!(columns[1].data, Data::FloatLists(Lists { starts: vec![0, 2, 2], values: vec![1.0, 2.5] }));
         assert_eq!(columns[2].data, Data::Integers(vec![-3, 4]));
+        let columns = parse("a", b"{\"g\":[4,5]}\n{\"g\":[[1,2],3,[]]}\n{\"g\":[]}").unwrap();
+        let lists = Lists { starts: vec![0, 1, 2, 4, 5, 5], values: vec![4, 5, 1, 2, 3] };
+        assert_eq!(columns[0].data, Data::IntegerGroups(Groups { starts: vec![0, 2, 5, 5], lists }));
+        assert_eq!(columns[0].data.select(&[1]).show(0), "[[1, 2], [3], []]");
     }
 }

@@ -10,7 +10,7 @@ use crate::relation::RelationKind;
 /// Where a table comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// A file: Parquet or JSON lines if it begins so, else CSV with commas, tabs or semicolons.
+    /// A file: Parquet, PrefLib or JSON lines if it begins so or is named so, else CSV with commas, tabs or semicolons.
     Path(PathBuf),
     /// Standard input, told apart in the same way. Only one table of a run can come from it.
     Stdin,
@@ -154,6 +154,8 @@ pub struct ReadOptions {
     pub better: Option<String>,
     /// The column of the key that is not preferred, or negative, of comparisons.
     pub worse: Option<String>,
+    /// The column that says how a comparison ended for the key named first: win, tie or loss.
+    pub outcome: Option<String>,
     /// The column of lists of keys, best first, which become comparisons.
     pub ranking: Option<String>,
     /// The value of all pairs that the table does not list; carried for the caller, not used here.

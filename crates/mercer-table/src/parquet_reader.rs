@@ -130,7 +130,9 @@ impl Cells {
             Type::FloatList => Data::FloatLists(Lists::default()),
             Type::TextList => Data::TextLists(Lists::default()),
             Type::Empty => Data::Empty(rows),
-            Type::Other(what) => Data::Other { rows, what: what.clone() },
+            kind @ (Type::IntegerGroups | Type::TextGroups | Type::Other(_)) => {
+                Data::Other { rows, what: kind.words() }
+            }
         };
         Cells { data, missing: None, too_large: None }
     }
@@ -162,7 +164,7 @@ impl Cells {
                 texts(&items, &mut out.values);
                 note_missing(&mut self.missing, &items, |at| out.list_of(first + at));
             }
-            Data::Empty(_) | Data::Other { .. } => {}
+            Data::IntegerGroups(_) | Data::TextGroups(_) | Data::Empty(_) | Data::Other { .. } => {}
         }
         self.too_large = self.too_large.or(too_large);
     }

@@ -43,6 +43,9 @@ pub(crate) struct PairColumns {
     pub(crate) time: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) negatives: Option<String>,
+    /// Of comparisons: the column that says how they ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) outcome: Option<String>,
     /// Of comparisons: the column of the key that is not preferred.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) worse: Option<String>,
@@ -62,7 +65,8 @@ pub(crate) struct Compared {
 impl PairColumns {
     /// The columns that belong to no side.
     pub(crate) fn others(&self) -> impl Iterator<Item = &str> {
-        [&self.value, &self.weight, &self.split, &self.time, &self.negatives].into_iter().flatten().map(String::as_str)
+        let all = [&self.value, &self.weight, &self.split, &self.time, &self.negatives, &self.outcome];
+        all.into_iter().flatten().map(String::as_str)
     }
 }
 

@@ -152,7 +152,8 @@ impl<'a> Finder<'a> {
             None => Mode::Infer,
         };
         let modes = [mode(stored.map(|s| &s.queries)), mode(stored.map(Schema::key_side))];
-        let own = [&options.value, &options.weight, &options.split, &options.time, &options.negatives];
+        let own =
+            [&options.value, &options.weight, &options.split, &options.time, &options.negatives, &options.outcome];
         let theirs = stored.into_iter().flat_map(|s| s.columns.others());
         let taken = own.into_iter().flatten().map(String::as_str).chain(theirs).collect();
         Finder { table, options, modes, taken }
@@ -301,6 +302,7 @@ impl<'a> Finder<'a> {
             _ if name.ends_with("_id") => Ok(false),
             (_, _, Type::Text) => Ok(mostly_spaced(self.table.column(at)?)),
             (_, _, Type::Integer | Type::Time | Type::Empty | Type::Other(_)) => Ok(false),
+            (_, _, Type::IntegerGroups | Type::TextGroups) => Ok(false),
             (_, _, Type::Float | Type::Boolean | Type::IntegerList | Type::FloatList | Type::TextList) => Ok(true),
         }
     }

@@ -13,6 +13,7 @@ use crate::error::{Result, TableError};
 use crate::json_reader;
 use crate::options::Input;
 use crate::parquet_reader::Parquet;
+use crate::preflib::{self, Preflib, PreflibKind};
 
 /// A table with at least one row, opened but read no further than needed.
 pub(crate) struct Table {
@@ -22,17 +23,24 @@ pub(crate) struct Table {
     types: Vec<Type>,
     cells: Vec<OnceCell<Column>>,
     parquet: Option<Parquet>,
+    /// The orders whose comparisons the columns hold, of a PrefLib file.
+    pub(crate) preflib: Option<Box<Preflib>>,
+}
+
+/// The suffix of a file's name in small letters, without its dot.
+pub(crate) fn extension(input: &Input) -> String {
+    match input {
+        Input::Path(path) => path.extension().and_then(|e| e.to_str()).map(str::to_lowercase).unwrap_or_default(),
+        Input::Stdin => String::new(),
+    }
 }
 
 impl Table {
-    /// Opens `input`: Parquet if it begins with `PAR1`, JSON lines if it begins with an object or is named so, else CSV.
+    /// Opens `input`: Parquet if it begins with `PAR1`, PrefLib or JSON lines if it begins so or is named so, else CSV.
     pub(crate) fn open(input: &Input) -> Result<Table> {
         let file = input.to_string();
         let bytes = load(input)?;
-        let extension = match input {
-            Input::Path(path) => path.extension().and_then(|e| e.to_str()).map(str::to_lowercase).unwrap_or_default(),
-            Input::Stdin => String::new(),
-        };
+        let extension = extension(input);
         if bytes.is_empty() {
             return Err(TableError::format(&file, "it is empty", "give a table with a header and at least one row"));
         }
@@ -40,10 +48,22 @@ impl Table {
             let parquet = Parquet::open(&file, bytes)?;
             let (names, types) = parquet.columns();
             let cells = names.iter().map(|_| OnceCell::new()).collect();
-            Table { file: file.as_str().into(), rows: parquet.rows(), names, types, cells, parquet: Some(parquet) }
+            Table {
+                file: file.as_str().into(),
+                rows: parquet.rows(),
+                names,
+                types,
+                cells,
+                parquet: Some(parquet),
+                preflib: None,
+            }
         } else if extension == "parquet" {
             let problem = "it is not a Parquet file: the first bytes are not PAR1";
             return Err(TableError::format(&file, problem, "write it again, or name it .csv if it is text"));
+        } else if preflib::is_preflib(&bytes, &extension) {
+            let orders = preflib::parse(&file, &bytes, PreflibKind::named(&extension))?;
+            let table = Table::from_columns(orders.columns(&file)?);
+            Table { preflib: Some(Box::new(orders)), ..table }
         } else {
             let text = csv_reader::text(&file, bytes)?;
             Table::from_columns(if json_reader::is_json(&text, &extension) {
@@ -64,6 +84,7 @@ impl Table {
             types: columns.iter().map(|c| c.data.kind()).collect(),
             cells: columns.into_iter().map(OnceCell::from).collect(),
             parquet: None,
+            preflib: None,
         }
     }
 
@@ -135,7 +156,7 @@ impl Table {
     }
 }
 
-fn load(input: &Input) -> Result<Vec<u8>> {
+pub(crate) fn load(input: &Input) -> Result<Vec<u8>> {
     match input {
         Input::Stdin => {
             let mut bytes = Vec::new();

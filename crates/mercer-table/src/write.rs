@@ -79,7 +79,9 @@ impl OutColumn {
                 }
                 OutColumn::Vectors { data: values, dim }
             }
-            Data::TextLists(_) | Data::Empty(_) | Data::Other { .. } => return None,
+            Data::TextLists(_) | Data::IntegerGroups(_) | Data::TextGroups(_) | Data::Empty(_) | Data::Other { .. } => {
+                return None;
+            }
         })
     }
 
