@@ -56,6 +56,8 @@ pub(crate) enum Verb {
     Evaluate(EvaluateArgs),
     /// Certify a model's error on pairs that nobody has seen yet
     Certify(CertifyArgs),
+    /// Say which axioms comparisons keep, their utilities, and which model they ask for
+    Preorder(Box<PreorderArgs>),
     /// Run every theorem: what it predicts, what is measured, whether it holds
     Verify(VerifyArgs),
     /// Write the embeddings of items
@@ -122,6 +124,42 @@ pub(crate) struct PlanArgs {
     /// Write a page with plots
     #[arg(long, value_name = "FILE.html")]
     pub(crate) report: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mercer preorder games.csv
+  mercer preorder votes.soc -o utilities.csv
+  mercer preorder judgements.parquet --query judge --penalty .01 --report preorder.html
+
+Comparisons are two key columns (winner/loser, better/worse, ..), a column of rankings, or a PrefLib file (.soc .soi .toc .toi); a tie is half a comparison each way. Cycles are listed, never repaired. A preorder gets its levels (Debreu); utilities of maximum likelihood (Bradley and Terry, of rankings Plackett and Luce) come with standard errors. Whether a utility is enough, or the comparisons ask for an antisymmetric model (rock, paper, scissors), is told by held-out comparisons.")]
+pub(crate) struct PreorderArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceSettings,
+    /// How the comparisons of a pair become its place in the order
+    #[arg(long, value_enum, default_value_t = ReadingName::Majority)]
+    pub(crate) reading: ReadingName,
+    /// Penalty A of the utilities: A times the sum of their squares is added to minus the log-likelihood [default: 0]
+    #[arg(long, value_name = "A")]
+    pub(crate) penalty: Option<f64>,
+    /// Cycles that are listed at most
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) cycles: usize,
+    /// Where levels, utilities and standard errors of all keys go (.parquet or .csv)
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Write a page with plots
+    #[arg(long, value_name = "FILE.html")]
+    pub(crate) report: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReadingName {
+    /// What most of the pair's weight says; equal weight is a tie
+    Majority,
+    /// Every preference counts; both ways is a tie
+    Every,
 }
 
 /// Item tables of a model that was fitted with some.

@@ -160,6 +160,7 @@ fn check_method(settings: &FitSettings, one_hot: bool) -> Result<(), Failure> {
         Some(MethodName::Logistic) => complete && one_hot,
         Some(MethodName::Observed) => !complete && !one_hot,
         Some(MethodName::Als) => !complete && one_hot,
+        Some(MethodName::Antisymmetric) => false,
     };
     if fits {
         return Ok(());
@@ -171,6 +172,7 @@ fn check_method(settings: &FitSettings, one_hot: bool) -> Result<(), Failure> {
         Some(MethodName::Logistic) => ("logistic", "ids without features and --absent 0"),
         Some(MethodName::Gradient) => ("gradient", "listed pairs, without --absent"),
         Some(MethodName::Observed) => ("observed", "items with features, and no --absent"),
+        Some(MethodName::Antisymmetric) => ("antisymmetric", "comparisons, such as winners and losers"),
         _ => ("als", "ids without features, and no --absent"),
     };
     Err(Failure::usage(format!("--method {method} does not fit this table: it needs {needs}")))

@@ -15,6 +15,7 @@ mod memory;
 mod output;
 mod plan;
 mod predict;
+mod preorder;
 mod relation;
 mod report;
 mod search;
@@ -89,6 +90,7 @@ pub fn run_on(
         Verb::Predict(own) => predict::predict(&own, &mut console),
         Verb::Evaluate(own) => evaluate::evaluate(&own, &mut console),
         Verb::Certify(own) => certify::run(&own, &mut console),
+        Verb::Preorder(own) => preorder::run(&own, &mut console),
         Verb::Verify(own) => verify::run(&own, &mut console),
         Verb::Embed(own) => search::embed(&own, &mut console),
         Verb::Search(own) => search::search(&own, &mut console),

@@ -8,8 +8,8 @@ use mercer::evaluate::{Calibration, OrderSummary};
 use mercer::fit::gradient::EpochRecord;
 use mercer::fit::{Choice, Options};
 use mercer::pipeline::{
-    ComparisonTable as Compared, Evidence, Figure, RelationFit, RelationTable, Training, fit_clicks, fit_comparisons,
-    fit_labels,
+    ComparisonTable as Compared, Evidence, Figure, RelationFit, RelationTable, Training, fit_antisymmetric, fit_clicks,
+    fit_comparisons, fit_labels,
 };
 use mercer::{Model, Record, with_threads};
 use mercer_table::{ComparisonTable, ItemTable, RelationKind};
@@ -23,7 +23,7 @@ use crate::evaluate::full_ranking;
 use crate::failure::Failure;
 use crate::fit::outcome;
 use crate::report::{self, RelationPage};
-use crate::settings::FitSettings;
+use crate::settings::{FitSettings, MethodName};
 use crate::source::{ComparisonSource, TableSource};
 use crate::watch::Watch;
 
@@ -75,16 +75,18 @@ impl Observed<'_> {
         }
     }
 
-    fn schema(&self) -> String {
+    fn schema(&self, settings: &FitSettings) -> String {
         match self {
             Observed::Pairs(source) => source.table.schema.to_json(),
+            Observed::Comparisons(source) if is_antisymmetric(settings) => source.table.schema_of_keys().to_json(),
             Observed::Comparisons(source) => source.table.schema.to_json(),
         }
     }
 
     /// Sorted fingerprints of the items that were fitted.
-    fn known(&self, known: &[Vec<usize>; 2]) -> [Vec<u64>; 2] {
+    fn known(&self, known: &[Vec<usize>; 2], settings: &FitSettings) -> [Vec<u64>; 2] {
         let items: [&ItemTable; 2] = match self {
+            Observed::Comparisons(source) if is_antisymmetric(settings) => [source.table.key_items(); 2],
             Observed::Pairs(source) => [&source.table.queries, source.table.key_items()],
             Observed::Comparisons(source) => [&source.table.queries, source.table.key_items()],
         };
@@ -95,7 +97,13 @@ impl Observed<'_> {
         })
     }
 
-    fn fit(&self, options: &Options, training: &Training<'_>, progress: &Watch<'_>) -> mercer::Result<RelationFit> {
+    fn fit(
+        &self,
+        settings: &FitSettings,
+        options: &Options,
+        training: &Training<'_>,
+        progress: &Watch<'_>,
+    ) -> mercer::Result<RelationFit> {
         match self {
             Observed::Pairs(source) => {
                 let table = &source.table;
@@ -122,9 +130,33 @@ impl Observed<'_> {
                     comparisons: &table.comparisons,
                     split: source.split(),
                 };
-                fit_comparisons(&problem, options, training)
+                match is_antisymmetric(settings) {
+                    true => fit_antisymmetric(&problem, options),
+                    false => fit_comparisons(&problem, options, training),
+                }
             }
         }
+    }
+}
+
+/// Whether a model of pairs of keys is asked for, and none of queries with keys.
+fn is_antisymmetric(settings: &FitSettings) -> bool {
+    settings.method == Some(MethodName::Antisymmetric)
+}
+
+/// Refuses what an antisymmetric model cannot take.
+fn check_antisymmetric(observed: &Observed<'_>, settings: &FitSettings) -> Result<(), Failure> {
+    if !is_antisymmetric(settings) {
+        return Ok(());
+    }
+    if let Observed::Pairs(_) = observed {
+        return Err(Failure::usage(
+            "--method antisymmetric does not fit this table: it needs comparisons, such as winners and losers",
+        ));
+    }
+    match settings.training.trains() {
+        true => Err(Failure::usage("--method antisymmetric is fitted as a whole: settings of training do nothing")),
+        false => Ok(()),
     }
 }
 
@@ -137,10 +169,11 @@ pub(crate) fn run(
     start: Instant,
     console: &mut Console<'_>,
 ) -> Result<Exit, Failure> {
+    check_antisymmetric(observed, settings)?;
     let own = &settings.training;
     let watch = Watch::new(console.progress(), own)?;
     let training = Training { session: watch.session(own), ..own.training(settings.method)? };
-    let done = with_threads(settings.source.threads, || observed.fit(options, &training, &watch))??;
+    let done = with_threads(settings.source.threads, || observed.fit(settings, options, &training, &watch))??;
     watch.finish()?;
     console.note(format!("choices\n{}", describe::choices(&done.choices).trim_end()));
     model(observed, &done, settings, options).save(output)?;
@@ -188,11 +221,11 @@ fn model(observed: &Observed<'_>, done: &RelationFit, settings: &FitSettings, op
             held_out_rmse: None,
             held_out_relative: None,
             held_out_pairs,
-            schema: serde_json::from_str(&observed.schema()).unwrap_or(Value::Null),
+            schema: serde_json::from_str(&observed.schema(settings)).unwrap_or(Value::Null),
             certificates: Vec::new(),
             config,
         },
-        known: observed.known(&done.known),
+        known: observed.known(&done.known, settings),
     }
 }
 

@@ -8,6 +8,7 @@ mod figures;
 mod fit;
 mod neurons;
 mod plan;
+mod preorder;
 mod relation;
 #[cfg(test)]
 mod relation_tests;
@@ -18,6 +19,7 @@ mod verify;
 pub(crate) use certificate::certificate_page;
 pub(crate) use fit::{FitPage, fit_page};
 pub(crate) use plan::plan_page;
+pub(crate) use preorder::preorder_page;
 pub(crate) use relation::{RelationPage, relation_page};
 pub(crate) use verify::verify_page;
 

@@ -23,7 +23,7 @@ fn read_side(model: &Model, path: &Path, items: &Path, side: SideName) -> Result
     Ok(read_items_with(own, &Input::new(items), &ReadOptions::default())?)
 }
 
-fn id_column(ids: &Ids, rows: impl Iterator<Item = usize>) -> OutColumn {
+pub(crate) fn id_column(ids: &Ids, rows: impl Iterator<Item = usize>) -> OutColumn {
     match ids {
         Ids::Integers(ids) => OutColumn::Integers(rows.map(|i| ids[i]).collect()),
         Ids::Strings(ids) => OutColumn::Strings(rows.map(|i| ids[i].clone()).collect()),

@@ -94,6 +94,8 @@ pub(crate) enum MethodName {
     ClosedForm,
     /// Training by gradients
     Gradient,
+    /// An antisymmetric inner product, for comparisons of ids that no utility orders
+    Antisymmetric,
 }
 
 impl ClassName {

@@ -60,6 +60,13 @@ impl ComparisonTable {
         effective_split(self.split.as_ref(), &[(&self.queries, c.query()), (keys, c.preferred()), (keys, c.other())])
     }
 
+    /// The schema of a model of pairs of keys: both sides are the key items, the preferred key's columns before the other's.
+    pub fn schema_of_keys(&self) -> Schema {
+        let columns = &self.schema.columns;
+        let pairs = PairColumns { x: columns.y.clone(), y: columns.worse.clone(), ..PairColumns::default() };
+        Schema::new(self.schema.key_side().clone(), None, pairs)
+    }
+
     /// Number of comparisons.
     pub fn len(&self) -> usize {
         self.comparisons.len()

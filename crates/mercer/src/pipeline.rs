@@ -3,6 +3,7 @@
 use crate::certify::{Certificate, Request, Values, certify_complete, certify_pairs};
 use crate::encoder::DualEncoder;
 use crate::error::{Error, Result};
+mod antisymmetric;
 mod clicks;
 mod comparisons;
 mod kernel;
@@ -11,6 +12,7 @@ mod relations;
 mod values;
 
 pub use crate::evaluate::Population;
+pub use antisymmetric::fit_antisymmetric;
 pub use clicks::fit_clicks;
 pub use comparisons::{ComparisonTable, fit_comparisons};
 pub use kernel::{KernelFit, fit_kernel, largest_error};

@@ -6,6 +6,7 @@
 mod asymmetric;
 mod certificates;
 mod floors;
+mod preorder;
 mod spaces;
 mod symmetric;
 
@@ -128,6 +129,7 @@ pub fn verify(seed: Seed, progress: &dyn Progress) -> Result<Verification> {
     spaces::verify(&mut found, seed, progress)?;
     floors::verify(&mut found, seed, progress)?;
     certificates::verify(&mut found, seed, progress)?;
+    preorder::verify(&mut found, seed, progress)?;
     // Claims of one theorem stand together, theorems in the order in which they were met.
     let order: Vec<String> = found.claims.iter().map(|c| c.theorem.clone()).collect();
     found.claims.sort_by_key(|c| order.iter().position(|t| *t == c.theorem));
