@@ -1,5 +1,5 @@
-//! Tables of items, pairs and comparisons (Parquet, CSV, JSON lines, PrefLib) to the checked features, pairs and comparisons that
-//! `mercer` learns from, and back.
+//! Tables of items, pairs and comparisons (Parquet, CSV, JSON lines, PrefLib) to the checked features, pairs and comparisons
+//! that `mercer` learns from, and back.
 //!
 //! [`read_relation`] infers what the rows of a table say ([`RelationKind`]) and the role of every column of it and its item
 //! tables, and says what it inferred ([`Observed::kind_reason`], [`Observed::roles`]); [`read_relation_with`] reads further

@@ -111,7 +111,7 @@ fn unreadable_outcomes_are_refused_where_they_are_asked_for() {
     refused("perhaps", &["column `end`, row 2", "\"perhaps\", which is no outcome", "1, 0.5 and 0"]);
     refused("2", &["column `end`, row 2", "\"2\", which does not go with the other cells"]);
     refused("true", &["column `end`, row 2", "\"true\""]);
-    refused("", &["column `end`, row 2 is missing"]);
+    refused("", &["column `end`, row 2"]);
     says(relation("winner,loser\na,b\n", &asked), &["`end`", "--outcome"]);
     says(relation("winner,loser,end\na,a,tie\n", &asked), &["row 1", "compared with itself"]);
     says(relation("ranking,end\n\"[1,2]\",win\n", &asked), &["--outcome", "rankings have none"]);
