@@ -306,10 +306,10 @@ impl Builder {
         }
         // Empty lists go with lists of anything.
         let hollow = matches!(&cell, Cell::List(list) if list.iter().all(|element| matches!(element, Cell::Null)));
-        let lists = match self.data.kind() {
-            Type::IntegerList | Type::FloatList | Type::TextList | Type::IntegerGroups | Type::TextGroups => true,
-            _ => false,
-        };
+        let lists = matches!(
+            self.data.kind(),
+            Type::IntegerList | Type::FloatList | Type::TextList | Type::IntegerGroups | Type::TextGroups
+        );
         match cell.kind() {
             Some(kind) if !(hollow && lists) => self.widen(kind, row),
             _ => {}

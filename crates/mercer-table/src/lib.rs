@@ -1,5 +1,5 @@
-//! Tables of items, pairs and comparisons (Parquet, CSV, JSON lines) to the checked features, pairs and comparisons that
-//! `mercer` learns from, and back.
+//! Tables of items, pairs and comparisons (Parquet, CSV, JSON lines, PrefLib) to the checked features, pairs and comparisons
+//! that `mercer` learns from, and back.
 //!
 //! [`read_relation`] infers what the rows of a table say ([`RelationKind`]) and the role of every column of it and its item
 //! tables, and says what it inferred ([`Observed::kind_reason`], [`Observed::roles`]); [`read_relation_with`] reads further
@@ -13,7 +13,17 @@
 //! `query`, `prompt` or `user`; or lists called `ranking`, best first) and *triplets* (`anchor` or `query`, with `positive`
 //! and `negative`). Names of pairs come before names of comparisons. [`ReadOptions::relation`] forces a kind.
 //!
-//! **Sides.** The columns `x_id` and `y_id`; else `query`/`key`, `user`/`item`, `left`/`right` or `x`/`y`, with or without
+//! **PrefLib.** Files `.soc`, `.soi`, `.toc`, `.toi` ([`read_preflib`]) are preferences of their alternatives, known by name,
+//! weighted by voters: every pair that an order ranks is compared, and an alternative that it leaves out is not. The orders
+//! themselves are [`ComparisonTable::rankings`].
+//!
+//! **Ties.** A tie is two comparisons of half the weight, one each way. `outcome` or `result` says how a comparison ended for
+//! the key named first: win, tie (or draw) and loss, or 1, 0.5 and 0, or 1, 0 and -1, or the name of a side's column; after a
+//! loss the other key is preferred. 0 and 1 alone are read so only where the names of the keys do not say which is better, or
+//! if the caller names the column. `tie` or `draw` says whether there was one. In rankings (JSON lines) a list among the keys is
+//! a tie: `["a",["b","c"]]`.
+//!
+//! //! **Sides.** The columns `x_id` and `y_id`; else `query`/`key`, `user`/`item`, `left`/`right` or `x`/`y`, with or without
 //! `_id`; else columns with these prefixes (`x_text`, `y_text`). Integers and words are ids, also of an item table; strings
 //! most of which contain white space, lists and floats describe the item itself, as do prefixed columns. Equal inline rows
 //! are one item; beside ids, prefixed columns describe the item of that id. Both sides are one item set if they have one

@@ -35,17 +35,11 @@ const RANKED: [Type; 4] = [Type::IntegerList, Type::TextList, Type::IntegerGroup
 /// assert_eq!((rankings.len(), rankings.weight(0), places), (1, 2.0, vec![&[1][..], &[0, 2]]));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rankings {
     queries: Vec<u32>,
     weights: Vec<f64>,
     places: Groups<Vec<u32>>,
-}
-
-impl Default for Rankings {
-    fn default() -> Self {
-        Rankings { queries: Vec::new(), weights: Vec::new(), places: Groups::default() }
-    }
 }
 
 impl Rankings {
