@@ -50,6 +50,7 @@ mod parallel;
 pub mod pipeline;
 pub mod plan;
 mod relation;
+pub mod retrieval;
 mod rows;
 mod seed;
 pub mod spectrum;
