@@ -11,7 +11,7 @@ const LAYERS: &[&[&str]] = &[
     &["linalg", "gemm", "affine", "stats"], // numerics: the only file that names the linear-algebra crate
     &["relation", "tower"],                 // objects
     &["encoder", "spectrum", "bounds"],     // knowledge: the model and its file, floors, neuron bounds
-    &["index", "evaluate", "certify", "fit", "construct"], // acts: fits choose by held-out errors, so `evaluate` comes first
+    &["index", "attention", "evaluate", "certify", "fit", "construct"], // acts: fits choose by held-out errors, so `evaluate` comes first
     &["pipeline", "plan", "verify"],                       // the whole job
 ];
 
