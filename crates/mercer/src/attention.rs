@@ -28,7 +28,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::attention::jacobian::{Slope, jvp32, jvp64};
-use crate::attention::real::Real;
+use crate::attention::real::{Real, any_nan32, any_nan64};
 use crate::attention::root::Law;
 use crate::attention::softmax::{hard, softmax32, softmax64};
 use crate::attention::sparse::{entmax32, entmax64};
@@ -89,7 +89,7 @@ pub trait AttentionMap: Send + Sync {
     fn try_weights(&self, scores: &[f32], keys: usize, beta: f64, out: &mut [f32]) -> Result<()> {
         check_rows("weights", scores.len(), keys, out.len())?;
         check_beta(beta)?;
-        check_numbers(scores, keys, |s| s.is_nan())?;
+        check_numbers(any_nan32(scores), scores, keys, |s| s.is_nan())?;
         self.weights(scores, keys, beta, out);
         Ok(())
     }
@@ -101,7 +101,7 @@ pub trait AttentionMap: Send + Sync {
     fn try_weights_f64(&self, scores: &[f64], keys: usize, beta: f64, out: &mut [f64]) -> Result<()> {
         check_rows("weights", scores.len(), keys, out.len())?;
         check_beta(beta)?;
-        check_numbers(scores, keys, |s| s.is_nan())?;
+        check_numbers(any_nan64(scores), scores, keys, |s| s.is_nan())?;
         self.weights_f64(scores, keys, beta, out);
         Ok(())
     }
@@ -146,8 +146,9 @@ fn check_beta(beta: f64) -> Result<()> {
     Err(Error::parameter("inverse temperature", "0 or a positive finite number (map `hard` is its limit)", beta))
 }
 
-fn check_numbers<T: Copy>(scores: &[T], keys: usize, wrong: impl Fn(T) -> bool) -> Result<()> {
-    let Some(at) = scores.iter().position(|s| wrong(*s)) else { return Ok(()) };
+/// Names the first score that is `wrong`, if there is `any`.
+fn check_numbers<T: Copy>(any: bool, scores: &[T], keys: usize, wrong: impl Fn(T) -> bool) -> Result<()> {
+    let Some(at) = any.then_some(scores).unwrap_or_default().iter().position(|s| wrong(*s)) else { return Ok(()) };
     let what = "scores of attention".into();
     Err(crate::error::ErrorKind::NonFinite { what, row: at / keys, column: at % keys }.into())
 }

@@ -138,15 +138,17 @@ const EXPONENT_OF_1: u64 = 0x3ff0_0000_0000_0000;
 const MANTISSA: u64 = (1 << 52) - 1;
 const TWO_52: f64 = 4_503_599_627_370_496.0;
 
-/// `ln(u + c)` for a positive normal `u` and a `c` below its last place; minus infinity where `u` is not positive.
+/// `ln u` for a positive normal `u`, minus infinity where it is not positive; `x` is `u - 1` before rounding.
 ///
-/// `ln(1 + f) = 2 (s + s^3 / 3 + ...)` with `s = f / (2 + f)`, the polynomial of fdlibm's `log`.
+/// `ln(1 + f) = 2 (s + s^3 / 3 + ...)` with `s = f / (2 + f)`, the polynomial of fdlibm's `log`. Away from 1 the rounding of `u`
+/// is small beside the logarithm.
 #[inline(always)]
-fn ln_of_sum<const FMA: bool>(u: f64, c: f64) -> f64 {
+fn ln_from<const FMA: bool>(u: f64, x: f64) -> f64 {
     let shifted = u.to_bits().wrapping_add(EXPONENT_OF_1 - HALF_ROOT);
     // An integer below 2^52, or'ed into the bits of 2^52, is added to it.
     let k = f64::from_bits((shifted >> 52) | TWO_52.to_bits()) - (TWO_52 + 1023.0);
-    let f = f64::from_bits((shifted & MANTISSA) + HALF_ROOT) - 1.0;
+    let mantissa = f64::from_bits((shifted & MANTISSA) + HALF_ROOT);
+    let f = if k == 0.0 { x } else { mantissa - 1.0 };
     let (s, half) = (f / (2.0 + f), 0.5 * f * f);
     let z = s * s;
     let mut p = 1.479_819_860_511_658_6e-1;
@@ -160,22 +162,21 @@ fn ln_of_sum<const FMA: bool>(u: f64, c: f64) -> f64 {
     ] {
         p = fma::<FMA>(p, z, c);
     }
-    let low = fma::<FMA>(k, LN_2_LOW, s * fma::<FMA>(p, z, half) + c / u);
+    let low = fma::<FMA>(k, LN_2_LOW, s * fma::<FMA>(p, z, half));
     let value = fma::<FMA>(k, LN_2_HIGH, f - (half - low));
     if u > 0.0 { value } else { f64::NEG_INFINITY }
 }
 
-/// `ln x` for positive normal `x`; minus infinity for others. Relative error a few units in the last place.
+/// `ln x` for positive normal `x`; minus infinity for 0 and below. Relative error a few units in the last place.
 #[inline(always)]
 pub(crate) fn ln<const FMA: bool>(x: f64) -> f64 {
-    ln_of_sum::<FMA>(x, 0.0)
+    ln_from::<FMA>(x, x - 1.0)
 }
 
 /// `ln(1 + x)` for `x > -1`, precise near 0; minus infinity for smaller `x`.
 #[inline(always)]
 pub(crate) fn ln_1p<const FMA: bool>(x: f64) -> f64 {
-    let u = 1.0 + x;
-    ln_of_sum::<FMA>(u, x - (u - 1.0))
+    ln_from::<FMA>(1.0 + x, x)
 }
 
 /// `tanh(x)`, absolute error a few 1e-16.

@@ -218,7 +218,7 @@ fn jacobians_agree_with_central_differences_and_are_symmetric() {
         };
         let numeric: Vec<f64> = moved(h).iter().zip(moved(-h)).map(|(a, b)| (a - b) / (2.0 * h)).collect();
         let (product, other) = (jvp(&v), jvp(&w));
-        let size = product.iter().fold(1.0, |m: f64, v| m.max(v.abs()));
+        let size = product.iter().chain(&other).fold(1.0, |m: f64, v| m.max(v.abs()));
         assert!(far(&product, &numeric) < 1e-7 * size, "{map}: {:e}", far(&product, &numeric));
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         assert!((dot(&product, &w) - dot(&other, &v)).abs() < 1e-12 * size, "{map} is not symmetric");
@@ -344,8 +344,9 @@ fn a_million_keys() {
         for map in [Map::Softmax, Map::Sparsemax, entmax(1.5), entmax(1.25), entmax(3.0)] {
             let p = weights(map, &scores, 1.0);
             let case = format!("{map}, deviation {deviation}");
-            let sum: f64 = p.iter().sum();
-            assert!((sum - 1.0).abs() < 1e-11, "{case}: sum {sum}");
+            // In parts: a running sum of equal small numbers drifts.
+            let sum: f64 = p.chunks(1000).map(|part| part.iter().sum::<f64>()).sum();
+            assert!((sum - 1.0).abs() < 1e-12, "{case}: sum {sum}");
             let p32 = weights32(map, &narrow(&scores), 1.0);
             let sum: f64 = p32.iter().map(|p| f64::from(*p)).sum();
             assert!((sum - 1.0).abs() < 1e-5, "{case}: sum {sum} in f32");
@@ -362,7 +363,7 @@ fn a_million_keys() {
 #[test]
 fn sorted_scores_narrow_the_search_as_any_others_do() {
     // The best key comes last, or first: candidates are narrowed without it, and with it.
-    let mut scores = normal(60_000, 0.02, "sorted");
+    let mut scores = normal(60_000, 0.2, "sorted");
     let shuffled = scores.clone();
     scores.sort_by(f64::total_cmp);
     for map in [Map::Sparsemax, entmax(1.5), entmax(1.2), entmax(2.5)] {

@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["relation", "tower"],                 // objects
     &["encoder", "spectrum", "bounds"],     // knowledge: the model and its file, floors, neuron bounds
     &["index", "attention", "evaluate", "certify", "fit", "construct"], // acts: fits choose by held-out errors, so `evaluate` comes first
-    &["pipeline", "plan", "verify"],                       // the whole job
+    &["pipeline", "plan", "verify"],                                    // the whole job
 ];
 
 /// Lines of a file, tests aside, beyond which it holds two ideas.

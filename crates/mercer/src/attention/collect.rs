@@ -80,12 +80,30 @@ mod x86 {
     }
 
     collect!(
-        collect32, f32, 16, u16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_maskz_loadu_ps, _mm512_cmp_ps_mask,
-        _mm512_mask_cmp_ps_mask, _mm512_maskz_compress_ps, _mm512_storeu_ps
+        collect32,
+        f32,
+        16,
+        u16,
+        _mm512_set1_ps,
+        _mm512_loadu_ps,
+        _mm512_maskz_loadu_ps,
+        _mm512_cmp_ps_mask,
+        _mm512_mask_cmp_ps_mask,
+        _mm512_maskz_compress_ps,
+        _mm512_storeu_ps
     );
     collect!(
-        collect64, f64, 8, u8, _mm512_set1_pd, _mm512_loadu_pd, _mm512_maskz_loadu_pd, _mm512_cmp_pd_mask,
-        _mm512_mask_cmp_pd_mask, _mm512_maskz_compress_pd, _mm512_storeu_pd
+        collect64,
+        f64,
+        8,
+        u8,
+        _mm512_set1_pd,
+        _mm512_loadu_pd,
+        _mm512_maskz_loadu_pd,
+        _mm512_cmp_pd_mask,
+        _mm512_mask_cmp_pd_mask,
+        _mm512_maskz_compress_pd,
+        _mm512_storeu_pd
     );
 }
 
@@ -103,8 +121,12 @@ mod tests {
                 scores.iter_mut().skip(at).take(1).for_each(|s| *s = value);
             }
             for bar in [f64::NEG_INFINITY, 0.25, 9.0] {
-                let expected: Vec<f64> =
-                    scores.iter().copied().filter(|s| s.is_nan() || *s > bar).map(|s| if s.is_nan() { 99.0 } else { s }).collect();
+                let expected: Vec<f64> = scores
+                    .iter()
+                    .copied()
+                    .filter(|s| s.is_nan() || *s > bar)
+                    .map(|s| if s.is_nan() { 99.0 } else { s })
+                    .collect();
                 let seen = |kept: &[f64]| kept.iter().map(|s| if s.is_nan() { 99.0 } else { *s }).collect::<Vec<f64>>();
                 let mut kept = vec![0.0; n + SLACK];
                 let count = collect64(&scores, bar, &mut kept);

@@ -227,7 +227,11 @@ impl<'a> Plan<'a> {
                     Relations::Embedded { heads, .. } => {
                         let (expected, got) = ((own.queries(), own.keys()), (heads.queries(), heads.keys()));
                         if expected != got {
-                            return Err(Error::shape("relations", format!("{expected:?} queries and keys"), format!("{got:?}")));
+                            return Err(Error::shape(
+                                "relations",
+                                format!("{expected:?} queries and keys"),
+                                format!("{got:?}"),
+                            ));
                         }
                         plan.transposed = heads.transposed();
                         heads.heads
@@ -299,7 +303,12 @@ impl<'a> Plan<'a> {
                 if parts.symbol_dim > 0 {
                     let mut symbols = vec![0.0; n * parts.symbol_dim];
                     multiply_rows(weights, parts.symbols, m, &mut symbols);
-                    multiply_rows(&symbols, of_head(parts.symbol_weights, parts.symbol_dim), parts.symbol_dim, &mut out);
+                    multiply_rows(
+                        &symbols,
+                        of_head(parts.symbol_weights, parts.symbol_dim),
+                        parts.symbol_dim,
+                        &mut out,
+                    );
                 }
             }
         }

@@ -48,7 +48,13 @@ fn kinds<T: Real, const FMA: bool>(slope: Slope, weights: &[T], keys: usize, dir
         Slope::Root => rows(|p: T| p.sqrt(), weights, keys, direction, out),
         Slope::Support => rows(|p: T| if p > T::ZERO { T::ONE } else { p }, weights, keys, direction, out),
         Slope::Power(e) => {
-            rows(|p: T| if p > T::ZERO { T::of(exp::<FMA>(e * ln::<FMA>(p.f64()))) } else { p }, weights, keys, direction, out);
+            rows(
+                |p: T| if p > T::ZERO { T::of(exp::<FMA>(e * ln::<FMA>(p.f64()))) } else { p },
+                weights,
+                keys,
+                direction,
+                out,
+            );
         }
     }
 }

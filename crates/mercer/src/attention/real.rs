@@ -3,7 +3,7 @@
 use std::ops::{Add, AddAssign, Mul, Sub};
 
 use crate::attention::collect::{collect32, collect64};
-use crate::wide::{exp, exp32};
+use crate::wide::{exp, exp32, wide};
 
 /// `f32` or `f64`.
 pub(super) trait Real:
@@ -74,9 +74,10 @@ real!(f64, -708.0, exp, collect64);
 /// Partial results side by side: four of the widest registers of `f32`.
 pub(super) const LANES: usize = 64;
 
-/// The largest of `values`, NaN left out; minus infinity if there is none.
+/// The largest of `values`, NaN left out (minus infinity if there is none), and the largest of each lane: 64 of the values,
+/// minus infinity where a lane has none.
 #[inline(always)]
-pub(super) fn largest<T: Real>(values: &[T]) -> T {
+pub(super) fn largest<T: Real>(values: &[T]) -> (T, [T; LANES]) {
     let larger = |a: T, b: T| if b > a { b } else { a };
     let (chunks, rest) = values.as_chunks::<LANES>();
     let mut lanes = [T::NEG_INFINITY; LANES];
@@ -85,14 +86,45 @@ pub(super) fn largest<T: Real>(values: &[T]) -> T {
             lanes[i] = larger(lanes[i], chunk[i]);
         }
     }
-    let mut width = LANES;
+    for i in 0..rest.len() {
+        lanes[i] = larger(lanes[i], rest[i]);
+    }
+    let (mut tree, mut width) = (lanes, LANES);
     while width > 1 {
         width /= 2;
         for i in 0..width {
-            lanes[i] = larger(lanes[i], lanes[i + width]);
+            tree[i] = larger(tree[i], tree[i + width]);
         }
     }
-    rest.iter().fold(lanes[0], |a, &b| larger(a, b))
+    (tree[0], lanes)
+}
+
+/// Whether one of `values` is NaN.
+#[inline(always)]
+fn any_nan<T: Real>(values: &[T]) -> bool {
+    // No early end within a block: the comparison of a whole block is a few registers' work.
+    #[allow(clippy::eq_op)]
+    let nan = |any: bool, v: &T| any | (v != v);
+    values.chunks(1024).any(|block| block.iter().fold(false, nan))
+}
+
+#[inline(always)]
+fn any_nan32_body<const FMA: bool>(values: &[f32]) -> bool {
+    any_nan(values)
+}
+
+#[inline(always)]
+fn any_nan64_body<const FMA: bool>(values: &[f64]) -> bool {
+    any_nan(values)
+}
+
+wide! {
+    /// Whether one of `values` is NaN.
+    fn any_nan32(values: &[f32]) -> bool = any_nan32_body
+}
+wide! {
+    /// Whether one of `values` is NaN.
+    fn any_nan64(values: &[f64]) -> bool = any_nan64_body
 }
 
 /// The sum of `lanes`, in a tree.

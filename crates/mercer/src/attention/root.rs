@@ -13,6 +13,8 @@ use crate::wide::{exp, ln, ln_1p};
 
 /// Numbers of a step of [`Sums`]; lists are filled up to a multiple of it.
 pub(super) const STEP: usize = 16;
+/// Numbers whose sums stay in lanes, a multiple of it.
+const BLOCK: usize = 4096;
 /// Fills up a list: no weight at any `m`.
 pub(super) const NOTHING: f64 = f64::NEG_INFINITY;
 /// More steps than any of the iterations takes; a bound for safety.
@@ -69,11 +71,10 @@ impl Root {
     #[inline(always)]
     pub(super) fn power<const FMA: bool>(&self, law: &Law, z: f64) -> f64 {
         let u = (z - self.anchor) + self.offset;
-        let at_least_0 = |u: f64| if u > 0.0 { u } else { 0.0 };
         match law.kind {
             Kind::Linear => at_least_0(u),
             Kind::Square => at_least_0(u) * at_least_0(u),
-            Kind::Steep => power::<FMA>(law.power, ln_1p::<FMA>(z / self.offset)),
+            Kind::Steep => power::<FMA>(law.power, ln_1p::<FMA>(z * (1.0 / self.offset))),
             Kind::Flat if z < self.anchor => 0.0,
             Kind::Flat => power::<FMA>(law.power, ln::<FMA>(u)),
         }
@@ -102,7 +103,7 @@ fn newton<const FMA: bool>(law: &Law, z: &[f64], start: f64) -> Root {
         let step;
         (step, share) = match law.kind {
             Kind::Linear => linear(z, m),
-            Kind::Square => square::<FMA>(z, m),
+            Kind::Square => square(z, m),
             _ => steep::<FMA>(law, z, m),
         };
         // NaN ends it, too.
@@ -114,49 +115,54 @@ fn newton<const FMA: bool>(law: &Law, z: &[f64], start: f64) -> Root {
     Root { anchor: 0.0, offset: m, share }
 }
 
+/// Sums over all `z` of the numbers that `term` makes of each; blocks keep rounding small where there are many.
 #[inline(always)]
-fn linear(z: &[f64], m: f64) -> (f64, f64) {
-    let (mut count, mut sum) = ([0.0; STEP], [0.0; STEP]);
-    for z in z.as_chunks::<STEP>().0 {
-        for i in 0..STEP {
-            let u = z[i] + m;
-            count[i] += if u > 0.0 { 1.0 } else { 0.0 };
-            sum[i] += if u > 0.0 { u } else { 0.0 };
+fn sums<const N: usize>(z: &[f64], term: impl Fn(f64) -> [f64; N]) -> [f64; N] {
+    let mut all = [0.0; N];
+    for block in z.chunks(BLOCK) {
+        let mut lanes = [[0.0; STEP]; N];
+        for z in block.as_chunks::<STEP>().0 {
+            for i in 0..STEP {
+                let terms = term(z[i]);
+                for n in 0..N {
+                    lanes[n][i] += terms[n];
+                }
+            }
+        }
+        for n in 0..N {
+            all[n] += total(lanes[n]);
         }
     }
-    ((total(sum) - 1.0) / total(count), 1.0)
+    all
 }
 
 #[inline(always)]
-fn square<const FMA: bool>(z: &[f64], m: f64) -> (f64, f64) {
-    let (mut first, mut second) = ([0.0; STEP], [0.0; STEP]);
-    for z in z.as_chunks::<STEP>().0 {
-        for i in 0..STEP {
-            let u = z[i] + m;
-            let u = if u > 0.0 { u } else { 0.0 };
-            first[i] += u;
-            second[i] = if FMA { u.mul_add(u, second[i]) } else { u * u + second[i] };
-        }
-    }
-    let second = total(second);
-    ((second - second.sqrt()) / total(first), 1.0)
+fn at_least_0(u: f64) -> f64 {
+    if u > 0.0 { u } else { 0.0 }
+}
+
+#[inline(always)]
+fn linear(z: &[f64], m: f64) -> (f64, f64) {
+    let [count, sum] = sums(z, |z| [if z + m > 0.0 { 1.0 } else { 0.0 }, at_least_0(z + m)]);
+    ((sum - 1.0) / count, 1.0)
+}
+
+#[inline(always)]
+fn square(z: &[f64], m: f64) -> (f64, f64) {
+    let [first, second] = sums(z, |z| [at_least_0(z + m), at_least_0(z + m) * at_least_0(z + m)]);
+    ((second - second.sqrt()) / first, 1.0)
 }
 
 /// With `y = 1 + z / m`, `A = sum y^q` and `B = sum y^(q - 1)`: the norm is `m A^(1/q)`, the step `A (m - A^(-1/q)) / B`. Weights
 /// are `y^q / A`, which depend little on `m` as alpha falls to 1.
 #[inline(always)]
 fn steep<const FMA: bool>(law: &Law, z: &[f64], m: f64) -> (f64, f64) {
-    let (mut sum, mut slope) = ([0.0; STEP], [0.0; STEP]);
-    for z in z.as_chunks::<STEP>().0 {
-        for i in 0..STEP {
-            let y = z[i] / m;
-            let value = power::<FMA>(law.power, ln_1p::<FMA>(y));
-            let y = 1.0 + y;
-            sum[i] += value;
-            slope[i] += if y > 0.0 { value / y } else { 0.0 };
-        }
-    }
-    let (sum, slope) = (total(sum), total(slope));
+    let inverse = 1.0 / m;
+    let [sum, slope] = sums(z, |z| {
+        let value = power::<FMA>(law.power, ln_1p::<FMA>(z * inverse));
+        let y = 1.0 + z * inverse;
+        [value, if y > 0.0 { value / y } else { 0.0 }]
+    });
     (sum * (m - (-law.excess * sum.ln()).exp()) / slope, 1.0 / sum)
 }
 
@@ -188,18 +194,13 @@ fn flat<const FMA: bool>(law: &Law, z: &[f64]) -> Root {
 /// Sum of `(z - anchor + offset)^q` over keys from the anchor on, its derivative in the offset, their number.
 #[inline(always)]
 fn distances<const FMA: bool>(law: &Law, z: &[f64], anchor: f64, offset: f64) -> (f64, f64, f64) {
-    let (mut sum, mut slope, mut count) = ([0.0; STEP], [0.0; STEP], [0.0; STEP]);
-    for z in z.as_chunks::<STEP>().0 {
-        for i in 0..STEP {
-            let u = (z[i] - anchor) + offset;
-            let within = z[i] >= anchor;
-            let value = if within { power::<FMA>(law.power, ln::<FMA>(u)) } else { 0.0 };
-            sum[i] += value;
-            slope[i] += if within && u > 0.0 { value / u } else { 0.0 };
-            count[i] += if within { 1.0 } else { 0.0 };
-        }
-    }
-    (total(sum), total(slope) * law.power, total(count))
+    let [sum, slope, count] = sums(z, |z| {
+        let u = (z - anchor) + offset;
+        let within = z >= anchor;
+        let value = if within { power::<FMA>(law.power, ln::<FMA>(u)) } else { 0.0 };
+        [value, if within && u > 0.0 { value / u } else { 0.0 }, if within { 1.0 } else { 0.0 }]
+    });
+    (sum, slope * law.power, count)
 }
 
 /// Leaves out the keys that have no weight at `m`; returns how many stay.

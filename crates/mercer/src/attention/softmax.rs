@@ -29,7 +29,7 @@ fn softmax64_body<const FMA: bool>(scores: &[f64], keys: usize, beta: f64, out: 
 fn rows<T: Real, const FMA: bool>(scores: &[T], keys: usize, beta: f64, out: &mut [T]) {
     let scale = T::of(beta.min(T::MOST));
     for (row, out) in scores.chunks_exact(keys).zip(out.chunks_exact_mut(keys)) {
-        let top = largest(row);
+        let (top, _) = largest(row);
         if !top.f64().is_finite() {
             shared(row, |s| s == top && top > T::ZERO, out);
         } else if scale == T::ZERO {
@@ -72,7 +72,7 @@ fn exponentials<T: Real, const FMA: bool>(scores: &[T], top: T, scale: T, out: &
 /// The best keys of each row share the weight.
 pub(super) fn hard<T: Real>(scores: &[T], keys: usize, out: &mut [T]) {
     for (row, out) in scores.chunks_exact(keys).zip(out.chunks_exact_mut(keys)) {
-        let top = largest(row);
+        let (top, _) = largest(row);
         shared(row, |s| s == top && s > T::NEG_INFINITY, out);
     }
 }

@@ -1,12 +1,14 @@
 //! Sparsemax and alpha-entmax of rows: candidates, threshold, weights.
 
 use crate::attention::collect::SLACK;
-use crate::attention::real::{Real, largest, shared};
+use crate::attention::real::{LANES, Real, largest, shared};
 use crate::attention::root::{Kind, Law, NOTHING, Root, STEP, root, thin};
 use crate::wide::wide;
 
 /// Keys of a long row after which the candidates so far may narrow the search for more.
 const CHUNK: usize = 16_384;
+/// Candidates of a chunk from which on a first look at the row's parts pays.
+const DENSE: usize = 256;
 /// Keys of which none need have weight before powers are taken.
 const GROUP: usize = 16;
 
@@ -41,13 +43,13 @@ fn rows<T: Real, const FMA: bool>(law: &Law, scores: &[T], keys: usize, beta: f6
     let mut work = Work { kept: vec![T::ZERO; keys.min(CHUNK) + SLACK], z: Vec::new(), spare: Vec::new() };
     let scale = (beta * law.excess).min(T::MOST);
     for (row, out) in scores.chunks_exact(keys).zip(out.chunks_exact_mut(keys)) {
-        let top = largest(row);
+        let (top, lanes) = largest(row);
         if !top.f64().is_finite() {
             shared(row, |s| s == top && top > T::ZERO, out);
             continue;
         }
         let scaled = Scaled { top, scale };
-        match work.threshold::<FMA>(law, &scaled, row) {
+        match work.threshold::<FMA>(law, &scaled, row, &lanes) {
             Found::Best => out.iter_mut().zip(row).for_each(|(o, s)| *o = if *s == top { T::ONE } else { T::ZERO }),
             Found::Root(root) => scaled.fill::<FMA>(law, &root, row, out),
             Found::NotANumber => out.fill(T::of(f64::NAN)),
@@ -64,13 +66,21 @@ enum Found {
 
 impl<T: Real> Work<T> {
     #[inline(always)]
-    fn threshold<const FMA: bool>(&mut self, law: &Law, scaled: &Scaled<T>, row: &[T]) -> Found {
+    fn threshold<const FMA: bool>(&mut self, law: &Law, scaled: &Scaled<T>, row: &[T], lanes: &[T; LANES]) -> Found {
         // A key whose gap is the margin up to the rounding of scores and temperature lies beyond it.
         let slack = if T::EPSILON > f64::EPSILON { T::EPSILON } else { 4.0 * f64::EPSILON };
         let (mut reach, mut within, mut full) = (1.0, 0, CHUNK);
         self.z.clear();
         for (i, chunk) in row.chunks(CHUNK).enumerate() {
-            let count = T::collect(chunk, scaled.bar(reach), &mut self.kept);
+            let mut count = T::collect(chunk, scaled.bar(reach), &mut self.kept);
+            // The root for some of the keys is above that for all: what has no weight among them has none among all. Where
+            // many keys are within the margin, the largest of 64 parts of the row leave out most.
+            if law.kind != Kind::Flat && i == 0 && count >= DENSE {
+                let mut z = [0.0; LANES];
+                scaled.apply(lanes, 0.0, &mut z);
+                reach = root::<FMA>(law, &z, 1.0).offset;
+                count = T::collect(chunk, scaled.bar(reach), &mut self.kept);
+            }
             let start = self.z.len();
             self.z.resize(start + count, 0.0);
             let (inside, numbers) = scaled.apply(&self.kept[..count], slack - 1.0, &mut self.z[start..]);
@@ -78,7 +88,7 @@ impl<T: Real> Work<T> {
                 return Found::NotANumber;
             }
             within += inside;
-            // The root for some of the keys is above that for all: what has no weight among them has none among all.
+            // Likewise with the candidates so far.
             if law.kind != Kind::Flat && self.z.len() >= full && (i + 1) * CHUNK < row.len() {
                 reach = self.root::<FMA>(law, reach).offset;
                 full = CHUNK.max(2 * thin(&mut self.z, &mut self.spare, reach));
