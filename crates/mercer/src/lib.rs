@@ -35,6 +35,7 @@
 struct Readme;
 
 mod affine;
+pub mod attention;
 pub mod bounds;
 pub mod certify;
 pub mod construct;

@@ -11,7 +11,7 @@ const KEYS: usize = 256;
 /// Queries of a block.
 const QUERIES: usize = 96;
 /// Blocks of keys whose terms are summed in `f32` before they go into the `f64` totals.
-const FLUSH: usize = 32;
+const FLUSH: usize = 4;
 /// Rows of a block beyond which a product of matrices takes up the values, not row after row.
 const MANY: usize = QUERIES / 4;
 

@@ -319,10 +319,9 @@ fn scan_body<const FMA: bool>(
     bars: &mut Vec<i32>,
 ) {
     let scale = 1.0 / tile.scale;
-    for first in (0..centre.len()).step_by(LANES) {
-        let part = |all: &'_ [f32]| -> [f32; LANES] { std::array::from_fn(|j| all[first + j]) };
-        let (centre, norms, bounds) = (part(centre), part(&lanes.norms), part(&lanes.bounds));
-        let weighted = part(&lanes.weighted);
+    for (i, centre) in centre.as_chunks::<LANES>().0.iter().enumerate() {
+        let (norms, weighted) = (&lanes.norms.as_chunks().0[i], &lanes.weighted.as_chunks().0[i]);
+        let bounds: &[f32; LANES] = &lanes.bounds.as_chunks().0[i];
         let mut far = [0u32; LANES];
         for j in 0..LANES {
             far[j] = u32::from(centre[j] + reach(tile, norms[j], weighted[j]) >= bounds[j]);
@@ -331,8 +330,8 @@ fn scan_body<const FMA: bool>(
         if count == 0 {
             continue;
         }
-        let (rests, inverse) = (part(&lanes.rests), part(&lanes.inverse));
-        let offsets: [i32; LANES] = std::array::from_fn(|j| lanes.offsets[first + j]);
+        let (rests, inverse) = (&lanes.rests.as_chunks().0[i], &lanes.inverse.as_chunks().0[i]);
+        let offsets: &[i32; LANES] = &lanes.offsets.as_chunks().0[i];
         let mut own = [0i32; LANES];
         for j in 0..LANES {
             let missing = bounds[j] - centre[j] - norms[j] * tile.rest - rests[j] * tile.coded;
@@ -340,9 +339,15 @@ fn scan_body<const FMA: bool>(
             // A sum of this size reaches the bound; one is taken off for what lies between integers, the rest for rounding.
             own[j] = ((sum - 2.0 - 1e-6 * sum.abs()) as i32).saturating_add(offsets[j]);
         }
+        let first = (i * LANES) as u32;
+        if count == LANES as u32 {
+            rows.extend(first..first + LANES as u32);
+            bars.extend_from_slice(&own);
+            continue;
+        }
         for j in 0..LANES {
-            if count == LANES as u32 || far[j] > 0 {
-                rows.push((first + j) as u32);
+            if far[j] > 0 {
+                rows.push(first + j as u32);
                 bars.push(own[j]);
             }
         }
@@ -368,8 +373,9 @@ fn promise_body<const FMA: bool>(
     promises: &mut [f32],
 ) -> bool {
     let mut any = 0u32;
+    let (least, norms, weighted) = (&least[..promises.len()], &lanes.norms[..promises.len()], &lanes.weighted[..promises.len()]);
     for j in 0..promises.len() {
-        promises[j] = centre[j] + LIKELY * reach(tile, lanes.norms[j], lanes.weighted[j]);
+        promises[j] = centre[j] + LIKELY * reach(tile, norms[j], weighted[j]);
         any |= u32::from(promises[j] > least[j]);
     }
     any > 0
