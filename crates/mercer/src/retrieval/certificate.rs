@@ -127,7 +127,8 @@ pub fn keys_held(map: Map, beta: f64, gap: f64, eps: f64) -> Result<KeysHeld> {
             1.0 + eps / rival
         }
     };
-    Ok(if most.is_finite() { KeysHeld::UpTo(most.floor()) } else { KeysHeld::All })
+    // A whole number that rounding has cut counts as that number.
+    Ok(if most.is_finite() { KeysHeld::UpTo((most * (1.0 + 1e-12)).floor()) } else { KeysHeld::All })
 }
 
 /// How often the margin exceeds what the model's error may change: statements about new queries, drawn as these were,

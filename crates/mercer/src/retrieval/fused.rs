@@ -65,9 +65,19 @@ impl Fused {
     ///
     /// Weights below `e^-window` of the largest are left out.
     pub(super) fn attend(&self, queries: &[f32], betas: &[f32], window: f32) -> Vec<f64> {
+        if betas.is_empty() {
+            return Vec::new();
+        }
         let blocks = queries.par_chunks(QUERIES * self.dim).zip(betas.par_chunks(QUERIES));
         let done: Vec<Vec<f64>> = blocks.map(|(rows, betas)| self.block(rows, betas, window)).collect();
         done.concat()
+    }
+
+    /// The most that rounding changes an output, relative to the diameter of the values, if each `beta score` is wrong by at most
+    /// `score`: that of the exponents, of the exponentials and of the sums between two flushes.
+    pub(super) fn rounding(score: f64, window: f64) -> f64 {
+        let half = 0.5 * f64::from(f32::EPSILON);
+        (2.0 * score).exp_m1() + 2.0 * (3.0 * window + 8.0 + (FLUSH * KEYS) as f64) * half
     }
 
     fn block(&self, rows: &[f32], betas: &[f32], window: f32) -> Vec<f64> {

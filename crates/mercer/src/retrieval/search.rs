@@ -310,18 +310,18 @@ fn reach(tile: &Tile, norm: f32, weighted: f32) -> f32 {
     if ball < other { ball } else { other }
 }
 
+/// Numbers `16 i` to `16 i + 15`.
 #[inline(always)]
-fn scan_body<const FMA: bool>(
-    tile: &Tile,
-    centre: &[f32],
-    lanes: &Lanes,
-    rows: &mut Vec<u32>,
-    bars: &mut Vec<i32>,
-) {
+fn register<T>(all: &[T], i: usize) -> &[T; LANES] {
+    &all.as_chunks().0[i]
+}
+
+#[inline(always)]
+fn scan_body<const FMA: bool>(tile: &Tile, centre: &[f32], lanes: &Lanes, rows: &mut Vec<u32>, bars: &mut Vec<i32>) {
     let scale = 1.0 / tile.scale;
     for (i, centre) in centre.as_chunks::<LANES>().0.iter().enumerate() {
-        let (norms, weighted) = (&lanes.norms.as_chunks().0[i], &lanes.weighted.as_chunks().0[i]);
-        let bounds: &[f32; LANES] = &lanes.bounds.as_chunks().0[i];
+        let (norms, weighted) = (register(&lanes.norms, i), register(&lanes.weighted, i));
+        let bounds = register(&lanes.bounds, i);
         let mut far = [0u32; LANES];
         for j in 0..LANES {
             far[j] = u32::from(centre[j] + reach(tile, norms[j], weighted[j]) >= bounds[j]);
@@ -330,8 +330,8 @@ fn scan_body<const FMA: bool>(
         if count == 0 {
             continue;
         }
-        let (rests, inverse) = (&lanes.rests.as_chunks().0[i], &lanes.inverse.as_chunks().0[i]);
-        let offsets: &[i32; LANES] = &lanes.offsets.as_chunks().0[i];
+        let (rests, inverse) = (register(&lanes.rests, i), register(&lanes.inverse, i));
+        let offsets = register(&lanes.offsets, i);
         let mut own = [0i32; LANES];
         for j in 0..LANES {
             let missing = bounds[j] - centre[j] - norms[j] * tile.rest - rests[j] * tile.coded;
@@ -373,7 +373,8 @@ fn promise_body<const FMA: bool>(
     promises: &mut [f32],
 ) -> bool {
     let mut any = 0u32;
-    let (least, norms, weighted) = (&least[..promises.len()], &lanes.norms[..promises.len()], &lanes.weighted[..promises.len()]);
+    let (least, norms, weighted) =
+        (&least[..promises.len()], &lanes.norms[..promises.len()], &lanes.weighted[..promises.len()]);
     for j in 0..promises.len() {
         promises[j] = centre[j] + LIKELY * reach(tile, norms[j], weighted[j]);
         any |= u32::from(promises[j] > least[j]);
@@ -384,3 +385,97 @@ wide!(
     /// What each query may hope for in a tile, and whether that is more than `least` for any.
     fn promise(tile: &Tile, centre: &[f32], lanes: &Lanes, least: &[f32], promises: &mut [f32]) -> bool = promise_body
 );
+
+#[cfg(test)]
+mod tests {
+    use crate::retrieval::search::*;
+    use crate::seed::Seed as Stream;
+
+    /// Keys and queries of one kind, row-major.
+    fn rows(kind: usize, dim: usize) -> (Vec<f32>, Vec<f32>) {
+        let mut stream = Stream(2).stream(&format!("{kind} {dim}"));
+        let centres: Vec<f64> = (0..20 * dim).map(|_| stream.normal()).collect();
+        let mut draw = |n: usize| -> Vec<f32> {
+            let mut all = Vec::new();
+            for _ in 0..n {
+                let (cluster, size) = (stream.below(20), (3.0 * stream.normal()).exp());
+                for k in 0..dim {
+                    let noise = stream.normal();
+                    all.push(match kind {
+                        0 => noise,
+                        1 => centres[cluster * dim + k] + 0.05 * noise,
+                        2 => size * (centres[cluster * dim + k] + 0.3 * noise) * (0.5f64).powi(k as i32),
+                        3 => 1e6 + noise,
+                        4 => f64::from(noise > 1.0) * 1e-40,
+                        _ => 1e37 * noise,
+                    } as f32);
+                }
+            }
+            all
+        };
+        (draw(1500), draw(30))
+    }
+
+    fn dot(query: &[f32], key: &[f32]) -> f64 {
+        query.iter().zip(key).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    }
+
+    #[test]
+    fn scores_lie_within_their_bounds() {
+        for kind in 0..6 {
+            for dim in [1, 3, 16, 50] {
+                let (keys, queries) = rows(kind, dim);
+                let sketch = Sketch::new(&keys, dim);
+                let hunt = Hunt::new(&sketch, &queries, Aim::BestTwo);
+                let (mut centres, mut found, mut seen) = (Vec::new(), Vec::new(), 0);
+                for (at, tile) in sketch.tiles.iter().enumerate() {
+                    hunt.centres(at / CENTRES, &mut centres);
+                    let own = hunt.scores(&centres, at % CENTRES);
+                    let all: Vec<u32> = (0..30).collect();
+                    above(&sketch.codes, at, &hunt.queries.codes, &all, &[i32::MIN; 30], &mut found);
+                    for found in found.drain(..).filter(|found| (found.lane as usize) < tile.width) {
+                        let row = found.place as usize;
+                        let key = sketch.keys[at * TILE + found.lane as usize] as usize;
+                        let unit = sketch.unit * hunt.queries.units[row];
+                        let truth = dot(&queries[row * dim..][..dim], &keys[key * dim..][..dim]) / unit;
+                        let (score, error) = hunt.score(tile, found.sum, row, own[row]);
+                        assert!((score - truth).abs() <= error, "kind {kind}, {dim}: {score} {truth} {error}");
+                        let most = own[row] + reach(tile, hunt.queries.norms[row], hunt.queries.weighted[row]);
+                        assert!(truth <= f64::from(most) + hunt.slack, "kind {kind}, {dim}: {truth} {most}");
+                        seen += 1;
+                    }
+                }
+                assert_eq!(seen, 30 * 1500);
+            }
+        }
+    }
+
+    #[test]
+    fn candidates_hold_all_keys_that_are_searched() {
+        for kind in 0..6 {
+            for dim in [1, 16] {
+                let (keys, queries) = rows(kind, dim);
+                let sketch = Sketch::new(&keys, dim);
+                for part in [0.0, 1e-3, 0.5] {
+                    let of = |query: &[f32]| keys.chunks_exact(dim).map(|key| dot(query, key)).collect::<Vec<f64>>();
+                    let most = |scores: &[f64]| scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                    let windows: Vec<f64> =
+                        queries.chunks_exact(dim).map(|query| part * most(&of(query)).abs()).collect();
+                    let within = search(&sketch, &queries, Aim::Within(&windows));
+                    let two = search(&sketch, &queries, Aim::BestTwo);
+                    for (row, query) in queries.chunks_exact(dim).enumerate() {
+                        let scores = of(query);
+                        let bar = most(&scores) - windows[row];
+                        let mut sorted = scores.clone();
+                        sorted.sort_by(|a, b| b.total_cmp(a));
+                        for (key, score) in scores.iter().enumerate() {
+                            let has = |found: &Candidates| found.keys.binary_search(&(key as u32)).is_ok();
+                            assert!(*score < bar || has(&within[row]), "kind {kind}, {dim}, {part}: key {key}");
+                            assert!(*score < sorted[1] || has(&two[row]), "kind {kind}, {dim}: key {key}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -10,7 +10,9 @@ use crate::retrieval::codes::{Found, LINES, Line, QueryCodes};
 
 /// Whether the processor has what this file uses.
 pub(super) fn available() -> bool {
-    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni")
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vnni")
 }
 
 /// As [`crate::retrieval::codes::above`].
