@@ -35,6 +35,7 @@
 struct Readme;
 
 mod affine;
+pub mod attention;
 pub mod bounds;
 pub mod certify;
 pub mod construct;
@@ -51,6 +52,7 @@ pub mod pipeline;
 pub mod plan;
 pub mod preorder;
 mod relation;
+pub mod retrieval;
 mod rows;
 mod seed;
 pub mod spectrum;

@@ -132,6 +132,53 @@ pub(crate) fn exp<const FMA: bool>(x: f64) -> f64 {
     p * power
 }
 
+// sqrt(1/2), from which on a mantissa counts as one of the next power of two, and the exponent's field of 1.
+const HALF_ROOT: u64 = 0x3fe6_a09e_0000_0000;
+const EXPONENT_OF_1: u64 = 0x3ff0_0000_0000_0000;
+const MANTISSA: u64 = (1 << 52) - 1;
+const TWO_52: f64 = 4_503_599_627_370_496.0;
+
+/// `ln u` for a positive normal `u`, minus infinity where it is not positive; `x` is `u - 1` before rounding.
+///
+/// `ln(1 + f) = 2 (s + s^3 / 3 + ...)` with `s = f / (2 + f)`, the polynomial of fdlibm's `log`. Away from 1 the rounding of `u`
+/// is small beside the logarithm.
+#[inline(always)]
+fn ln_from<const FMA: bool>(u: f64, x: f64) -> f64 {
+    let shifted = u.to_bits().wrapping_add(EXPONENT_OF_1 - HALF_ROOT);
+    // An integer below 2^52, or'ed into the bits of 2^52, is added to it.
+    let k = f64::from_bits((shifted >> 52) | TWO_52.to_bits()) - (TWO_52 + 1023.0);
+    let mantissa = f64::from_bits((shifted & MANTISSA) + HALF_ROOT);
+    let f = if k == 0.0 { x } else { mantissa - 1.0 };
+    let (s, half) = (f / (2.0 + f), 0.5 * f * f);
+    let z = s * s;
+    let mut p = 1.479_819_860_511_658_6e-1;
+    for c in [
+        1.531_383_769_920_937_3e-1,
+        1.818_357_216_161_805e-1,
+        2.222_219_843_214_978_4e-1,
+        2.857_142_874_366_239_1e-1,
+        3.999_999_999_940_942e-1,
+        6.666_666_666_666_735e-1,
+    ] {
+        p = fma::<FMA>(p, z, c);
+    }
+    let low = fma::<FMA>(k, LN_2_LOW, s * fma::<FMA>(p, z, half));
+    let value = fma::<FMA>(k, LN_2_HIGH, f - (half - low));
+    if u > 0.0 { value } else { f64::NEG_INFINITY }
+}
+
+/// `ln x` for positive normal `x`; minus infinity for 0 and below. Relative error a few units in the last place.
+#[inline(always)]
+pub(crate) fn ln<const FMA: bool>(x: f64) -> f64 {
+    ln_from::<FMA>(x, x - 1.0)
+}
+
+/// `ln(1 + x)` for `x > -1`, precise near 0; minus infinity for smaller `x`.
+#[inline(always)]
+pub(crate) fn ln_1p<const FMA: bool>(x: f64) -> f64 {
+    ln_from::<FMA>(1.0 + x, x)
+}
+
 /// `tanh(x)`, absolute error a few 1e-16.
 #[inline(always)]
 pub(crate) fn tanh<const FMA: bool>(x: f64) -> f64 {
@@ -258,6 +305,9 @@ mod tests {
             ("cos fused", worst(1000.0, cos::<true>, f64::cos)),
             ("tanh", worst(30.0, tanh::<true>, f64::tanh)),
             ("exp", worst(700.0, |x| exp::<true>(x) / x.exp(), |_| 1.0)),
+            ("ln", worst(700.0, |x| ln::<true>(x.exp()), |x| x.exp().ln())),
+            ("ln unfused", worst(1.0, |x| ln::<false>(1.0 + x), |x| if x > -1.0 { (1.0 + x).ln() } else { x })),
+            ("ln of 1 + x", worst(1.0, |x| ln_1p::<true>(x * x * x * 0.9) / (x * x * x * 0.9).ln_1p(), |_| 1.0)),
         ] {
             assert!(error < 2e-15, "{name}: {error:e}");
         }

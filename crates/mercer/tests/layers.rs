@@ -11,8 +11,9 @@ const LAYERS: &[&[&str]] = &[
     &["linalg", "gemm", "affine", "stats"], // numerics: the only file that names the linear-algebra crate
     &["relation", "preorder", "tower"],     // objects
     &["encoder", "spectrum", "bounds"],     // knowledge: the model and its file, floors, neuron bounds
-    &["index", "evaluate", "certify", "fit", "construct"], // acts: fits choose by held-out errors, so `evaluate` comes first
-    &["pipeline", "plan", "verify"],                       // the whole job
+    // acts: fits choose by held-out errors, so `evaluate` comes first
+    &["index", "attention", "retrieval", "evaluate", "certify", "fit", "construct"],
+    &["pipeline", "plan", "verify"], // the whole job
 ];
 
 /// Lines of a file, tests aside, beyond which it holds two ideas.
