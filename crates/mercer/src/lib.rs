@@ -8,6 +8,8 @@
 //!   [`fit::complete`] a table in which absent pairs have a known value, [`fit::factorise`] listed pairs of ids;
 //!   [`pipeline::fit_table`] chooses among them, holds out, and reports errors on pairs never seen.
 //! - A [`DualEncoder`] is the result: two [`Tower`]s (or one), a [`Form`] and a [`Link`]; [`Model`] is its file.
+//! - [`Comparisons`] are preorders seen pair by pair: [`preorder`] checks their axioms and gives utilities, exact or of maximum
+//!   likelihood; [`fit::antisymmetric`](fn@fit::antisymmetric) learns what no utility represents.
 //! - [`evaluate`] measures, [`index`] searches.
 //! - Before: [`spectrum`] bounds the error of every model from below, [`bounds`] counts neurons that suffice, [`plan`] puts
 //!   both beside what training needs. After: [`certify`] says what is proven of pairs that nobody has seen, and

@@ -178,19 +178,21 @@ fn the_report_of_many_queries_names_the_worst() {
 
 #[test]
 fn triples_beyond_counting_are_sampled_with_an_interval_that_knows_the_truth() {
-    // Points on a circle of 9001 items beat the half after them: Kendall's formula gives the cyclic share exactly.
-    let n = 9001u32;
-    let half = (n - 1) / 2;
-    let mut rows: Vec<(u32, u32, f32)> =
-        (0..n).flat_map(|i| (1..=half).map(move |d| (i, (i + d) % n, 1.0))).filter(|r| (r.0 + r.1) % 9 == 0).collect();
-    // One tie, so that the counts of wins do not tell.
-    let last = rows[0];
-    rows.push((last.1, last.0, 1.0));
-    let comparisons = table(&rows);
-    let report = axioms(&comparisons, &AxiomOptions { cycles: 1, ..AxiomOptions::default() }).unwrap();
+    // Of 9001 items on a circle each beats the half after it; only pairs whose sum is a multiple of 15 are compared, so the
+    // completely compared triples are those of multiples of 15, whose cyclic share Kendall's formula gives.
+    let (n, step) = (9001u32, 15);
+    let beats = (0..n).flat_map(|i| (1..=(n - 1) / 2).map(move |d| (i, (i + d) % n, 1.0)));
+    let rows: Vec<(u32, u32, f32)> = beats.filter(|r| (r.0 + r.1) % step == 0).collect();
+    let report = axioms(&table(&rows), &AxiomOptions { cycles: 1, ..AxiomOptions::default() }).unwrap();
+    let mut wins = vec![0.0; n as usize];
+    rows.iter().filter(|r| r.0 % step == 0).for_each(|r| wins[r.0 as usize] += 1.0);
+    let m = f64::from(n.div_ceil(step));
+    let all = m * (m - 1.0) * (m - 2.0) / 6.0;
+    let share = 1.0 - wins.iter().map(|d| d * (d - 1.0) / 2.0).sum::<f64>() / all;
     let triples = report.pooled.triples;
     let [low, high] = triples.interval.unwrap();
-    assert!(triples.compared > 0 && low <= 0.25 && 0.25 <= high && high - low < 0.2 || triples.exact, "{triples:?}");
+    assert!(!triples.exact && triples.compared > 5000, "{triples:?}");
+    assert!(low <= share && share <= high && high - low < 0.03, "{share}: {triples:?}");
 }
 
 /// `-ll + alpha |u|^2` of comparisons, as choix writes it.
@@ -223,7 +225,8 @@ fn restricted_inverse(n: usize, at: &[f64], objective: impl Fn(&[f64]) -> f64) -
     };
     let second = |i: usize, j: usize| {
         let mixed = |h: f64| {
-            moved(&[(i, h), (j, h)]) - moved(&[(i, h), (j, -h)]) - moved(&[(i, -h), (j, h)]) + moved(&[(i, -h), (j, -h)])
+            moved(&[(i, h), (j, h)]) - moved(&[(i, h), (j, -h)]) - moved(&[(i, -h), (j, h)])
+                + moved(&[(i, -h), (j, -h)])
         };
         // Richardson: differences of two widths cancel the error of second order.
         (4.0 * mixed(1.0) - mixed(2.0) / 4.0) / (12.0 * h * h)
@@ -262,7 +265,7 @@ fn estimates_agree_with_choix() {
         (0.1, [0.2901813251, -0.0926664345, -0.1957736404, 0.5663997447, -0.5681409949]),
         (1.0, [0.1354681216, -0.1086696124, -0.0268576595, 0.1747178898, -0.1746587396]),
     ];
-    let close = |own: &[f64], expected: &[f64]| own.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-8);
+    let close = |own: &[f64], expected: &[f64]| own.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-7);
     for (alpha, theta) in expected {
         let own = bradley_terry(&table(&rows), 5, &log_odds(alpha)).unwrap();
         assert!(own.converged && own.gradient < 1e-10 && close(&own.utilities, &theta), "{own:?}");
@@ -323,7 +326,8 @@ fn estimates_are_maxima_of_likelihoods_written_as_defined() {
     for round in 0..8 {
         let rankings: Vec<Vec<Vec<u32>>> = (0..60)
             .map(|_| {
-                let keys: Vec<u32> = stream.choose(9, 2 + stream.clone().below(7)).into_iter().map(|k| k as u32).collect();
+                let keys: Vec<u32> =
+                    stream.choose(9, 2 + stream.clone().below(7)).into_iter().map(|k| k as u32).collect();
                 let mut groups: Vec<Vec<u32>> = Vec::new();
                 for key in keys {
                     match groups.last_mut() {
@@ -336,8 +340,7 @@ fn estimates_are_maxima_of_likelihoods_written_as_defined() {
             .collect();
         let weight: Vec<f64> = (0..60).map(|_| 0.5 + stream.uniform()).collect();
         let alpha = [0.0, 0.05][round % 2];
-        let own =
-            plackett_luce(&Rankings::new(&rankings, Some(weight.clone())).unwrap(), 9, &log_odds(alpha)).unwrap();
+        let own = plackett_luce(&Rankings::new(&rankings, Some(weight.clone())).unwrap(), 9, &log_odds(alpha)).unwrap();
         assert!(own.converged);
         let objective = |u: &[f64]| ranking_objective(&rankings, &weight, alpha, u);
         assert!((own.log_likelihood + ranking_objective(&rankings, &weight, 0.0, &own.utilities)).abs() < 1e-9);
@@ -373,8 +376,7 @@ fn conjugate_gradients_agree_with_the_dense_factorisation() {
     let mut stream = Seed(14).stream("sparse");
     let truth: Vec<f64> = (0..60).map(|_| stream.normal()).collect();
     let rows = noisy(&truth, 1500, &mut stream);
-    let lists: Vec<Vec<u32>> =
-        (0..300).map(|_| stream.choose(60, 6).into_iter().map(|k| k as u32).collect()).collect();
+    let lists: Vec<Vec<u32>> = (0..300).map(|_| stream.choose(60, 6).into_iter().map(|k| k as u32).collect()).collect();
     let rankings = Rankings::strict(&lists, None).unwrap();
     for alpha in [0.0, 0.1] {
         let sparse = LikelihoodOptions { dense: 0, ..log_odds(alpha) };
@@ -418,13 +420,14 @@ fn a_likelihood_without_a_maximum_is_refused_by_name() {
         assert!(bradley_terry(&apart, 8, &log_odds(bad)).is_err());
     }
     assert!(bradley_terry(&apart, 7, &log_odds(0.1)).is_err() && plackett_luce(&rankings, 2, &log_odds(0.1)).is_err());
-    assert!(Rankings::strict(&[vec![1, 2, 1]], None).is_err() && Rankings::strict(&[vec![1]], Some(vec![0.0])).is_err());
+    assert!(
+        Rankings::strict(&[vec![1, 2, 1]], None).is_err() && Rankings::strict(&[vec![1]], Some(vec![0.0])).is_err()
+    );
 }
 
 #[test]
 fn queries_are_estimated_apart() {
-    let comparisons =
-        Comparisons::new(vec![3, 3, 1, 1, 1], vec![4, 8, 2, 4, 2], vec![8, 4, 4, 2, 4], None).unwrap();
+    let comparisons = Comparisons::new(vec![3, 3, 1, 1, 1], vec![4, 8, 2, 4, 2], vec![8, 4, 4, 2, 4], None).unwrap();
     let all = bradley_terry_by_query(&comparisons, &log_odds(0.0));
     let [first, second] = [0, 1].map(|q| all[q].as_ref().unwrap());
     assert_eq!((first.query, &first.keys[..], second.query, &second.keys[..]), (1, &[2, 4][..], 3, &[4, 8][..]));
@@ -464,13 +467,13 @@ fn a_cyclic_tournament_asks_for_the_antisymmetric_model() {
     println!("all pairs: antisymmetric {own:.4}, Bradley-Terry {rival:.4}");
     println!("{:#?}", fit.recommendation);
     assert!(own > 0.99 && (rival - 0.5).abs() < 0.05, "{own} {rival}");
-    let told = &fit.recommendation;
+    let told = fit.recommendation.unwrap();
     assert_eq!((told.model, told.unit), (Recommended::Antisymmetric, HeldOutUnit::Pairs));
     assert!(told.antisymmetric.ordered.mean > 0.97 && told.bradley_terry.ordered.mean < 0.6);
     assert!(told.gain.low.unwrap() > 0.0 && told.reason.contains("no utility"));
     // Left to itself the rank is small, and the recommendation the same.
     let free = antisymmetric(&table(&rows), 61, &AntisymmetricOptions::default()).unwrap();
-    assert_eq!(free.recommendation.model, Recommended::Antisymmetric);
+    assert_eq!(free.recommendation.unwrap().model, Recommended::Antisymmetric);
     assert!(free.rank <= 6, "{:?}", free.choices);
 }
 
@@ -480,9 +483,11 @@ fn data_of_a_utility_ask_for_the_utility() {
         let mut stream = Seed(seed).stream("utility");
         let truth: Vec<f64> = (0..40).map(|_| stream.normal()).collect();
         let rows = noisy(&truth, 3000, &mut stream);
-        let fit = antisymmetric(&table(&rows), 40, &AntisymmetricOptions { seed: Seed(seed), ..Default::default() }).unwrap();
-        assert_eq!(fit.recommendation.model, Recommended::Utility, "{:#?}", fit.recommendation);
-        assert!(fit.recommendation.bradley_terry.ordered.mean > 0.6);
+        let fit =
+            antisymmetric(&table(&rows), 40, &AntisymmetricOptions { seed: Seed(seed), ..Default::default() }).unwrap();
+        let told = fit.recommendation.unwrap();
+        assert_eq!(told.model, Recommended::Utility, "{told:#?}");
+        assert!(told.bradley_terry.ordered.mean > 0.6);
     }
 }
 
@@ -495,11 +500,18 @@ fn rock_paper_scissors_with_repeats_is_seen_as_cyclic() {
         })
         .collect();
     let fit = antisymmetric(&table(&rows), 3, &AntisymmetricOptions::default()).unwrap();
-    assert_eq!((fit.rank, fit.recommendation.unit), (2, HeldOutUnit::Comparisons));
+    let told = fit.recommendation.unwrap();
+    assert_eq!((told.unit, told.units), (HeldOutUnit::Comparisons, 60));
     let items = Features::one_hot(3);
-    let block = fit.encoder.block(0, &items.rows(), &items.rows()).unwrap();
-    assert!((0..3).all(|k| block[(k + 1) % 3 * 3 + k] > 0.0));
-    assert_eq!(fit.recommendation.model, Recommended::Antisymmetric, "{:#?}", fit.recommendation);
+    let right = |encoder: &mercer::DualEncoder| {
+        let block = encoder.block(0, &items.rows(), &items.rows()).unwrap();
+        (0..3).all(|k| block[(k + 1) % 3 * 3 + k] > 0.0)
+    };
+    assert!(right(&fit.encoder) && fit.rank == 2);
+    assert_eq!(told.model, Recommended::Antisymmetric, "{told:#?}");
+    // One answer a pair is a cycle that chance could have made: the model is there, a recommendation is not.
+    let once = antisymmetric(&table(&[(1, 0, 1.0), (2, 1, 1.0), (0, 2, 1.0)]), 3, &Default::default()).unwrap();
+    assert!(right(&once.encoder) && once.recommendation.is_none());
 }
 
 #[test]
@@ -512,7 +524,7 @@ fn malformed_requests_are_refused() {
     assert!(with(AntisymmetricOptions { held_out: 0.5, ..plain() }).contains("held-out"));
     assert!(with(AntisymmetricOptions { steps: 0, ..plain() }).contains("steps"));
     assert!(antisymmetric(&table(&rows), 10, &plain()).is_err());
-    assert!(antisymmetric(&table(&rows[..5]), 11, &plain()).unwrap_err().to_string().contains("at least 8"));
+    assert!(antisymmetric(&Comparisons::default(), 11, &plain()).unwrap_err().to_string().contains("no comparison"));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::preorder::cycle::Cycle;
-use crate::preorder::graph::{Arrows, Graph};
+use crate::preorder::graph::{Arrows, Graph, share_of_work};
 use crate::preorder::observed::{Observed, Reading, by_query};
 use crate::preorder::triples::{self, Triples};
 use crate::relation::Comparisons;
@@ -144,8 +144,9 @@ const SEARCHED: usize = 2000;
 
 /// Checks completeness, connectedness, ties and transitivity of every query's relation.
 ///
-/// For each query, `a >= b` by `options.reading`; a finite relation can be completed to a preorder if and only if no strict pair lies
-/// inside a strong component of `>=` (Suzumura 1976). A preorder that fails is reported with its cycles, never repaired.
+/// For each query, `a >= b` by `options.reading`; a finite relation can be completed to a preorder if and only if no strict
+/// pair lies inside a strong component of `>=` (Suzumura 1976). A preorder that fails is reported with its cycles, never
+/// repaired.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Data`] without comparisons.
@@ -167,8 +168,7 @@ pub fn axioms(comparisons: &Comparisons, options: &AxiomOptions) -> Result<Axiom
         return Err(Error::data("there is no comparison", "give comparisons of at least two keys"));
     }
     let observed = by_query(comparisons);
-    let graphs: Vec<Graph> =
-        observed.par_iter().map(|o| Graph::new(o.keys.len(), &o.pairs, options.reading)).collect();
+    let graphs: Vec<Graph> = observed.par_iter().map(|o| Graph::new(o.keys.len(), &o.pairs, options.reading)).collect();
     let costs: Vec<u64> = graphs.par_iter().map(triples::cost).collect();
     let countable = costs.iter().fold(0u64, |sum, &c| sum.saturating_add(c)) <= BUDGET;
     let mut own: Vec<QueryAxioms> = observed
@@ -275,10 +275,11 @@ fn cycles(
     let all = offending.len() <= SEARCHED;
     offending.truncate(SEARCHED);
     offending.sort_unstable();
+    let work = share_of_work(offending.len());
     let found: Vec<(usize, Vec<Cycle>, bool)> = offending
         .into_par_iter()
         .map(|q| {
-            let search = graphs[q].cycles(&graphs[q].components(Arrows::Weak), limit);
+            let search = graphs[q].cycles(&graphs[q].components(Arrows::Weak), limit, work);
             let named = |keys: &Vec<u32>| Cycle::new(&observed[q], &graphs[q], keys);
             (q, search.cycles.iter().map(named).collect(), search.complete)
         })

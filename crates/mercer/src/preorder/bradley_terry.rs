@@ -8,18 +8,19 @@ use crate::preorder::maximum::{Curvature, Estimated, Likelihood, LikelihoodOptio
 use crate::preorder::observed::{ComparedPair, Reading, by_query, pooled};
 use crate::relation::Comparisons;
 
-/// Utilities of maximum likelihood, `P(a preferred to b) = 1 / (1 + exp(u(b) - u(a)))`, of all comparisons whatever their query.
+/// Utilities of maximum likelihood, `P(a preferred to b) = 1 / (1 + exp(u(b) - u(a)))`, of all comparisons whatever their
+/// query.
 ///
-/// Minimises `sum w ln(1 + exp(u(other) - u(preferred))) + alpha |u|^2` over utilities `(keys,)` in `f64` (the penalty as in the
-/// package choix), by Newton's method. A tie is two comparisons of half the weight, one each way. Utilities have sum zero.
+/// Minimises `sum w ln(1 + exp(u(other) - u(preferred))) + alpha |u|^2` over utilities `(keys,)` in `f64` (the penalty as in
+/// the package choix), by Newton's method. A tie is two comparisons of half the weight, one each way. Utilities have sum zero.
 ///
 /// # Errors
-/// [`crate::ErrorKind::Data`] without keys, or for `alpha = 0` where the likelihood has no unique finite maximum: the parts of the comparison
-/// graph are named. [`crate::ErrorKind::Shape`] if a comparison names a key beyond `keys`, [`crate::ErrorKind::Parameter`] for a negative
-/// penalty.
+/// [`crate::ErrorKind::Data`] without keys, or for `alpha = 0` where the likelihood has no unique finite maximum: the parts of
+/// the comparison graph are named. [`crate::ErrorKind::Shape`] if a comparison names a key beyond `keys`,
+/// [`crate::ErrorKind::Parameter`] for a negative penalty.
 ///
-/// Cost: a few steps, each of one pass over the compared pairs and `keys^3 / 3` multiplications; beyond
-/// [`LikelihoodOptions::dense`] keys, conjugate gradients over the pairs. Source: Bradley and Terry 1952; Ford 1957.
+/// Cost: a few steps of `keys^3 / 3` multiplications, for more than 400 keys of conjugate gradients over the compared pairs;
+/// and `keys^3` for the standard errors up to [`LikelihoodOptions::dense`] keys. Source: Bradley and Terry 1952; Ford 1957.
 ///
 /// ```
 /// use mercer::{Comparisons, preorder::{bradley_terry, LikelihoodOptions}};
@@ -90,15 +91,23 @@ struct PairLikelihood {
     pairs: Vec<ComparedPair>,
 }
 
-/// `ln(1 + e^-s)`.
-fn loss(s: f64) -> f64 {
-    (-s).max(0.0) + (-s.abs()).exp().ln_1p()
+/// What log-odds mean for either answer.
+pub(crate) struct Answers {
+    /// Losses `ln(1 + e^-s)` of a preference, and `ln(1 + e^s)` of its opposite.
+    pub(crate) losses: [f64; 2],
+    /// Their probabilities `1 / (1 + e^-s)` and `1 / (1 + e^s)`.
+    pub(crate) shares: [f64; 2],
 }
 
-/// `1 / (1 + e^-s)` without overflow.
-fn logistic(s: f64) -> f64 {
-    let small = (-s.abs()).exp();
-    if s >= 0.0 { 1.0 / (1.0 + small) } else { small / (1.0 + small) }
+impl Answers {
+    /// At log-odds `s`, without overflow or cancellation.
+    #[inline]
+    pub(crate) fn at(s: f64) -> Answers {
+        let small = (-s.abs()).exp();
+        let (both, rest) = (small.ln_1p(), 1.0 / (1.0 + small));
+        let shares = if s >= 0.0 { [rest, small * rest] } else { [small * rest, rest] };
+        Answers { losses: [(-s).max(0.0) + both, s.max(0.0) + both], shares }
+    }
 }
 
 impl Likelihood for PairLikelihood {
@@ -110,9 +119,9 @@ impl Likelihood for PairLikelihood {
         let (mut value, mut gradient) = (0.0, vec![0.0; self.keys]);
         for p in &self.pairs {
             let (a, b) = (p.a as usize, p.b as usize);
-            let s = theta[a] - theta[b];
-            value += p.wins * loss(s) + p.losses * loss(-s);
-            let slope = p.losses * logistic(s) - p.wins * logistic(-s);
+            let Answers { losses, shares } = Answers::at(theta[a] - theta[b]);
+            value += p.wins * losses[0] + p.losses * losses[1];
+            let slope = p.losses * shares[0] - p.wins * shares[1];
             gradient[a] += slope;
             gradient[b] -= slope;
         }
@@ -123,8 +132,8 @@ impl Likelihood for PairLikelihood {
         let mut diagonal = vec![0.0; self.keys];
         let edges = self.pairs.iter().map(|p| {
             let (a, b) = (p.a as usize, p.b as usize);
-            let s = theta[a] - theta[b];
-            let weight = (p.wins + p.losses) * logistic(s) * logistic(-s);
+            let shares = Answers::at(theta[a] - theta[b]).shares;
+            let weight = (p.wins + p.losses) * shares[0] * shares[1];
             diagonal[a] += weight;
             diagonal[b] += weight;
             (p.a, p.b, weight)

@@ -62,7 +62,8 @@ impl From<Cycle> for Error {
         let keys = cycle.keys.len();
         let text = match keys > SHOWN {
             true => {
-                let part = Cycle { keys: cycle.keys[..SHOWN].to_vec(), ties: cycle.ties[..SHOWN - 1].to_vec(), ..cycle };
+                let part =
+                    Cycle { keys: cycle.keys[..SHOWN].to_vec(), ties: cycle.ties[..SHOWN - 1].to_vec(), ..cycle };
                 let own = part.keys.iter().zip(part.ties.iter().chain([&false]));
                 let shown: Vec<String> =
                     own.map(|(key, tie)| format!("{key}{}", if *tie { " ~" } else { " >" })).collect();

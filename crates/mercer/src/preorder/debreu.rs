@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::preorder::cycle::Cycle;
-use crate::preorder::graph::{Arrows, Components, Graph};
+use crate::preorder::graph::{Arrows, Components, Graph, share_of_work};
 use crate::preorder::observed::{Observed, Reading, by_query};
 use crate::relation::Comparisons;
 
@@ -17,18 +17,18 @@ pub struct Utility {
     pub keys: Vec<u32>,
     /// Level of each key, from 0 for the lowest.
     pub levels: Vec<u32>,
-    /// Whether every pair of keys is compared; then the utility is unique up to increasing transforms, and otherwise pairs that are not
-    /// compared are ordered by it although nothing was observed of them.
+    /// Whether every pair of keys is compared; then the utility is unique up to increasing transforms, and otherwise pairs that
+    /// are not compared are ordered by it although nothing was observed of them.
     pub complete: bool,
 }
 
 /// The utility of every query's relation (Debreu 1954, on finite sets), or a shortest cycle where it is no preorder.
 ///
 /// A complete preorder's level of a key is its rank in the quotient order: the number of classes of tied keys below it. For an
-/// incomplete relation it is the length of the longest chain of strict pairs below the key: levels increase along every strict pair and
-/// agree on ties, and say nothing of pairs that were not compared. One entry a query, queries increasing.
+/// incomplete relation it is the length of the longest chain of strict pairs below the key: levels increase along every strict
+/// pair and agree on ties, and say nothing of pairs that were not compared. One entry a query, queries increasing.
 ///
-/// The cycle is the shortest there is, up to a limit of about a second's search. Cost: sorting the comparisons.
+/// The cycle is the shortest there is, or the shortest that about a second's search finds. Cost: sorting the comparisons.
 ///
 /// ```
 /// use mercer::{Comparisons, preorder::{self, Reading}};
@@ -40,14 +40,16 @@ pub struct Utility {
 /// # Ok::<(), mercer::Error>(())
 /// ```
 pub fn utilities(comparisons: &Comparisons, reading: Reading) -> Vec<Result<Utility, Cycle>> {
-    by_query(comparisons).par_iter().map(|observed| utility(observed, reading)).collect()
+    let all = by_query(comparisons);
+    let work = share_of_work(all.len());
+    all.par_iter().map(|observed| utility(observed, reading, work)).collect()
 }
 
-fn utility(observed: &Observed, reading: Reading) -> Result<Utility, Cycle> {
+fn utility(observed: &Observed, reading: Reading, work: usize) -> Result<Utility, Cycle> {
     let graph = Graph::new(observed.keys.len(), &observed.pairs, reading);
     let classes = graph.components(Arrows::Weak);
     if graph.strict().any(|(a, b)| classes.of[a] == classes.of[b as usize])
-        && let Some(keys) = graph.cycles(&classes, 1).cycles.first()
+        && let Some(keys) = graph.cycles(&classes, 1, work).cycles.first()
     {
         return Err(Cycle::new(observed, &graph, keys));
     }

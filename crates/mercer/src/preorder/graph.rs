@@ -37,8 +37,7 @@ impl Graph {
         pairs.iter().flat_map(|p| [p.a, p.b]).for_each(|k| starts[k as usize + 1] += 1);
         (0..keys).for_each(|i| starts[i + 1] += starts[i]);
         let ends = starts[keys];
-        let mut graph =
-            Graph { starts, neighbours: vec![0; ends], order: vec![0; ends], beats: vec![false; ends] };
+        let mut graph = Graph { starts, neighbours: vec![0; ends], order: vec![0; ends], beats: vec![false; ends] };
         let mut next = graph.starts.clone();
         let mut put = |from: u32, to: u32, order: i8, beats: bool| {
             let at = next[from as usize];
@@ -83,7 +82,8 @@ impl Graph {
 
     /// The strong component of each key; with [`Arrows::All`] those are the parts of keys that are joined at all.
     ///
-    /// A component has a smaller number than those that have an arrow to it. Tarjan's algorithm (1972) without recursion. Cost: linear.
+    /// A component has a smaller number than those that have an arrow to it. Tarjan's algorithm (1972) without recursion. Cost:
+    /// linear.
     pub(crate) fn components(&self, arrows: Arrows) -> Components {
         const NEW: u32 = u32::MAX;
         let n = self.keys();
@@ -142,14 +142,14 @@ impl Graph {
     /// Shortest cycles `k_0 > k_1 >= ... >= k_0`, one through each strict pair inside a strong component, each cycle once,
     /// shortest first: at most `limit`.
     ///
-    /// About [`WORK`] arrows are followed; `complete` says whether the search got to its end. One cycle is found in any case.
-    pub(crate) fn cycles(&self, components: &Components, limit: usize) -> CycleSearch {
+    /// About `work` arrows are followed; `complete` says whether the search got to its end. One cycle is found in any case.
+    pub(crate) fn cycles(&self, components: &Components, limit: usize, work: usize) -> CycleSearch {
         let mut left: Vec<(usize, u32)> =
             self.strict().filter(|&(a, b)| components.of[a] == components.of[b as usize]).collect();
         let mut found: Vec<Vec<u32>> = Vec::new();
         let mut seen = HashSet::new();
         let mut search = Search::new(self.keys());
-        let (mut depth, mut work) = (2, WORK);
+        let (mut depth, mut work) = (2, work);
         while !left.is_empty() && found.len() < limit {
             let mut longer = Vec::new();
             for &(above, below) in &left {
@@ -174,7 +174,8 @@ impl Graph {
         }
         if let (true, true, Some(&(above, below))) = (found.is_empty(), limit > 0, left.first()) {
             // One is always named, however long.
-            let path = search.path(self, components, (below as usize, above), usize::MAX, &mut usize::MAX.clone());
+            let mut unlimited = usize::MAX;
+            let path = search.path(self, components, (below as usize, above), usize::MAX, &mut unlimited);
             found.extend(path.map(|path| self.canonical(path)));
         }
         found.sort_by(|a, b| a.len().cmp(&b.len()).then_with(|| a.cmp(b)));
@@ -191,8 +192,13 @@ impl Graph {
     }
 }
 
-/// Arrows that a search for cycles follows at most: about a second.
+/// Arrows that all searches for cycles of one call follow at most: about a second.
 const WORK: usize = 200_000_000;
+
+/// What each of `searches` may follow.
+pub(crate) fn share_of_work(searches: usize) -> usize {
+    (WORK / searches.max(1)).max(10_000)
+}
 
 /// What a search for cycles found.
 pub(crate) struct CycleSearch {
@@ -232,8 +238,8 @@ impl Search {
         Search { from: vec![0; keys], mark: vec![0; keys], round: 0, front: Vec::new(), next: Vec::new() }
     }
 
-    /// `[end, start, ..]`, the keys of a shortest path of at most `depth` weak arrows from `start` to `end` inside their component,
-    /// with `end` put first.
+    /// `[end, start, ..]`, the keys of a shortest path of at most `depth` weak arrows from `start` to `end` inside their
+    /// component, with `end` put first.
     fn path(
         &mut self,
         graph: &Graph,
@@ -368,7 +374,7 @@ pub(crate) mod tests {
         let components = ring.components(Arrows::Weak);
         assert_eq!(components.count, 1);
         // Every search would follow the only cycle: the work runs out, and one is named all the same.
-        let search = ring.cycles(&components, 3);
+        let search = ring.cycles(&components, 3, 50_000_000);
         assert!(!search.complete);
         assert_eq!(search.cycles.iter().map(Vec::len).collect::<Vec<_>>(), [n as usize]);
     }
@@ -380,7 +386,7 @@ pub(crate) mod tests {
         for round in 0..60 {
             let g = random(3 + round % 12, 0.4, 0.2, &mut stream);
             let components = g.components(Arrows::Weak);
-            let all = g.cycles(&components, usize::MAX);
+            let all = g.cycles(&components, usize::MAX, WORK);
             assert!(all.complete && all.cycles.is_sorted_by_key(Vec::len));
             let cyclic = g.strict().filter(|&(a, b)| components.of[a] == components.of[b as usize]).count();
             assert_eq!(cyclic == 0, all.cycles.is_empty());
@@ -393,13 +399,15 @@ pub(crate) mod tests {
             // Every cyclic strict pair's shortest way back is a cycle of the list, or as short as one through it.
             for (a, b) in g.strict().filter(|&(a, b)| components.of[a] == components.of[b as usize]) {
                 let shortest = 1 + distance(&g, b as usize, a);
-                let through = all.cycles.iter().filter(|c| {
-                    (0..c.len()).any(|i| c[i] as usize == a && c[(i + 1) % c.len()] == b)
-                });
+                let through =
+                    all.cycles.iter().filter(|c| (0..c.len()).any(|i| c[i] as usize == a && c[(i + 1) % c.len()] == b));
                 assert_eq!(through.map(Vec::len).min(), Some(shortest));
             }
-            let few = g.cycles(&components, 2);
-            assert_eq!(few.cycles.iter().map(Vec::len).collect::<Vec<_>>(), all.cycles.iter().take(2).map(Vec::len).collect::<Vec<_>>());
+            let few = g.cycles(&components, 2, WORK);
+            assert_eq!(
+                few.cycles.iter().map(Vec::len).collect::<Vec<_>>(),
+                all.cycles.iter().take(2).map(Vec::len).collect::<Vec<_>>()
+            );
             seen += all.cycles.len();
         }
         assert!(seen > 100);

@@ -17,12 +17,13 @@ pub struct LikelihoodOptions {
     /// `alpha >= 0` of `-ll + alpha |theta|^2`; 0: plain maximum likelihood, which needs every key to be reached by a chain of
     /// preferences from every other.
     pub penalty: f64,
-    /// Newton's method ends where no component of the gradient exceeds this times the largest summed weight of a key (at least 1).
+    /// Newton's method ends where no component of the gradient exceeds this times the largest summed weight of a key (at least
+    /// 1).
     pub tolerance: f64,
     /// Newton steps at most.
     pub steps: usize,
-    /// Keys up to which the Hessian is a dense matrix: its factorisation gives the steps and all standard errors, and takes
-    /// `8 keys^2` bytes a copy and about `keys^3 / 3` multiplications a step. Beyond, conjugate gradients give the steps.
+    /// Keys up to which the inverse Hessian, and with it all standard errors, is formed: `8 keys^2` bytes a copy and about
+    /// `keys^3` multiplications, once.
     pub dense: usize,
 }
 
@@ -108,8 +109,8 @@ impl std::fmt::Debug for Inverse {
 }
 
 impl Estimated {
-    /// Covariance of the estimates of keys `a` and `b` on utilities of sum zero; `None` where standard errors are, or if there is no
-    /// such key.
+    /// Covariance of the estimates of keys `a` and `b` on utilities of sum zero; `None` where standard errors are, or if there
+    /// is no such key.
     pub fn covariance(&self, a: usize, b: usize) -> Option<f64> {
         let n = self.utilities.len();
         match &self.inverse {
@@ -118,7 +119,8 @@ impl Estimated {
         }
     }
 
-    /// Standard error of `utility(a) - utility(b)`, in log-odds; `None` if there is no such key, or where conjugate gradients fail.
+    /// Standard error of `utility(a) - utility(b)`, in log-odds; `None` if there is no such key, or where conjugate gradients
+    /// fail.
     ///
     /// Cost: constant where the Hessian was dense; otherwise one solution by conjugate gradients.
     ///
@@ -169,7 +171,7 @@ pub(crate) fn maximise(likelihood: &dyn Likelihood, options: &LikelihoodOptions)
     let mut steps = 0;
     while steps < options.steps && largest(&gradient) > tolerance {
         let curvature = likelihood.curvature(&theta);
-        let Some(step) = newton_step(curvature.as_ref(), ridge, &gradient, n <= options.dense) else { break };
+        let Some(step) = newton_step(curvature.as_ref(), ridge, &gradient, options.dense) else { break };
         let slope = -dot(&step, &gradient);
         let moved = (0..40).map(|halvings| 0.5f64.powi(halvings)).find_map(|length| {
             let mut point = theta.clone();
@@ -226,9 +228,16 @@ fn centre(values: &mut [f64]) {
     values.iter_mut().for_each(|v| *v -= mean);
 }
 
-fn newton_step(curvature: &dyn Curvature, ridge: f64, gradient: &[f64], dense: bool) -> Option<Vec<f64>> {
-    if !dense {
-        return solve(curvature, ridge, gradient, 1e-10);
+/// Keys up to which a step factorises the Hessian; beyond, conjugate gradients are faster.
+const FACTORISED: usize = 400;
+
+fn newton_step(curvature: &dyn Curvature, ridge: f64, gradient: &[f64], dense: usize) -> Option<Vec<f64>> {
+    let n = gradient.len();
+    if n > FACTORISED.min(dense) {
+        let step = solve(curvature, ridge, gradient, 1e-8);
+        if step.is_some() || n > dense {
+            return step;
+        }
     }
     let factor = cholesky(&steadied(curvature, ridge).0)?;
     let mut step = Matrix::from_columns(gradient.to_vec(), gradient.len(), 1);
@@ -242,7 +251,9 @@ fn newton_step(curvature: &dyn Curvature, ridge: f64, gradient: &[f64], dense: b
 fn steadied(curvature: &dyn Curvature, ridge: f64) -> (Matrix, f64) {
     let diagonal = curvature.diagonal();
     let n = diagonal.len();
-    let level = (diagonal.iter().sum::<f64>() / n.max(1) as f64 + ridge).max(f64::MIN_POSITIVE);
+    let mean = diagonal.iter().sum::<f64>() / n.max(1) as f64 + ridge;
+    // A single key has no curvature.
+    let level = if mean > 0.0 { mean } else { 1.0 };
     let mut matrix = Matrix::zeros(n, n);
     curvature.add_lower(&mut matrix);
     for j in 0..n {
@@ -267,7 +278,8 @@ fn inverse(curvature: &dyn Curvature, ridge: f64) -> Option<Matrix> {
     inverse.data().iter().all(|v| v.is_finite()).then_some(inverse)
 }
 
-/// Conjugate gradients, preconditioned by the diagonal, for `(L + ridge I) x = b` on vectors of sum zero; `None` if they break down.
+/// Conjugate gradients, preconditioned by the diagonal, for `(L + ridge I) x = b` on vectors of sum zero; `None` if they break
+/// down.
 fn solve(curvature: &dyn Curvature, ridge: f64, b: &[f64], accuracy: f64) -> Option<Vec<f64>> {
     let n = b.len();
     let scale: Vec<f64> = curvature.diagonal().iter().map(|d| 1.0 / (d + ridge).max(f64::MIN_POSITIVE)).collect();

@@ -10,8 +10,8 @@ use crate::relation::Comparisons;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reading {
-    /// `a >= b` where `a` was preferred with at least half of the pair's weight; equal weight, to the precision of `f32`, is a tie.
-    /// For repeated, noisy comparisons.
+    /// `a >= b` where `a` was preferred with at least half of the pair's weight; equal weight, to the precision of `f32`, is a
+    /// tie. For repeated, noisy comparisons.
     #[default]
     Majority,
     /// `a >= b` where `a` was preferred at least once; both ways is a tie. For answers that are all meant.
@@ -121,7 +121,8 @@ mod tests {
         let all = by_query(&comparisons);
         assert_eq!(all.iter().map(|o| o.query).collect::<Vec<_>>(), [3, 7]);
         assert_eq!((&all[0].keys[..], &all[1].keys[..]), (&[1, 2, 5][..], &[4, 9][..]));
-        let orders = |reading| all.iter().flat_map(|o| o.pairs.iter().map(move |p| p.order(reading))).collect::<Vec<_>>();
+        let orders =
+            |reading| all.iter().flat_map(|o| o.pairs.iter().map(move |p| p.order(reading))).collect::<Vec<_>>();
         assert_eq!(orders(Reading::Majority), [0, 1, 1]);
         assert_eq!(orders(Reading::Every), [0, 1, 0]);
         assert_eq!(pooled(&comparisons).len(), 3);

@@ -1,11 +1,13 @@
-//! Plackett and Luce's model of rankings: the best key is drawn by its share of `e^u`, then the next one of the rest, and so on.
+//! Plackett and Luce's model of rankings: the best key is drawn by its share of `e^u`, then the next one of the rest, and so
+//! on.
 //!
-//! Let a ranking have groups `g = 1, .., G` of tied keys and let `R_g` be the sum of `e^u` below group `g`. Key `i` of group `g < G`
-//! is drawn from itself and the keys below: its term is `ln Z_i - u_i` with `Z_i = e^{u_i} + R_g`. Keys of one group are not compared
-//! among themselves (as in the listwise loss of `fit::gradient`); without ties that is the usual likelihood. With `p_k = e^{u_k} / Z_i` the gradient
-//! of a term is `p - e_i` and its Hessian `diag(p) - p p^T` on the keys drawn from. Summed over the terms of a ranking, key `k`
-//! of group `h` has `e^{u_k} (D_h + 1/Z_k)` and two keys `j`, `k` have `e^{u_j + u_k} C_h` with sums `D_h` of `1/Z_i` and `C_h` of `1/Z_i^2`
-//! over the keys `i` of the groups above `h`, the higher one's own term apart: running sums from the top.
+//! Let a ranking have groups `g = 1, .., G` of tied keys and let `R_g` be the sum of `e^u` below group `g`. Key `i` of group `g
+//! < G` is drawn from itself and the keys below: its term is `ln Z_i - u_i` with `Z_i = e^{u_i} + R_g`. Keys of one group are
+//! not compared among themselves (as in the listwise loss of `fit::gradient`); without ties that is the usual likelihood. With
+//! `p_k = e^{u_k} / Z_i` the gradient of a term is `p - e_i` and its Hessian `diag(p) - p p^T` on the keys drawn from. Summed
+//! over the terms of a ranking, key `k` of group `h` has `e^{u_k} (D_h + 1/Z_k)` and two keys `j`, `k` have `e^{u_j + u_k} C_h`
+//! with sums `D_h` of `1/Z_i` and `C_h` of `1/Z_i^2` over the keys `i` of the groups above `h`, the higher one's own term
+//! apart: running sums from the top.
 
 use crate::error::{Error, Result};
 use crate::linalg::Matrix;
@@ -17,16 +19,17 @@ use crate::preorder::rankings::Rankings;
 
 /// Utilities of maximum likelihood of rankings of `keys` keys: penalised by `alpha |u|^2`, of sum zero, with standard errors.
 ///
-/// `P(ranking) = product over its draws of e^{u_i} / (e^{u_i} + sum of e^u over the keys below)`: without ties Plackett and Luce's model,
-/// and with two keys Bradley and Terry's. Tied keys are not compared with each other; each is drawn from itself and the keys below. A
-/// last group, such as the keys that nobody placed, is not drawn at all.
+/// `P(ranking) = product over its draws of e^{u_i} / (e^{u_i} + sum of e^u over the keys below)`: without ties Plackett and
+/// Luce's model, and with two keys Bradley and Terry's. Tied keys are not compared with each other; each is drawn from itself
+/// and the keys below. A last group, such as the keys that nobody placed, is not drawn at all.
 ///
 /// # Errors
-/// As [`crate::preorder::bradley_terry`], where "preferred" means listed above.
+/// As [`bradley_terry`](fn@crate::preorder::bradley_terry), where "preferred" means listed above.
 ///
-/// Cost: a few steps of Newton's method, each of the sum of squared lengths of the rankings and `keys^3 / 3` multiplications; beyond
-/// [`LikelihoodOptions::dense`] keys, conjugate gradients with products linear in the lengths. Source: Plackett 1975, Luce 1959; Hunter,
-/// *MM algorithms for generalized Bradley-Terry models*, 2004, for when a maximum exists.
+/// Cost: a few steps of Newton's method, each of the sum of squared lengths of the rankings and `keys^3 / 3` multiplications,
+/// for more than 400 keys of conjugate gradients whose products are linear in the lengths; and `keys^3` for the standard errors
+/// up to [`LikelihoodOptions::dense`] keys. Source: Plackett 1975, Luce 1959; Hunter, *MM algorithms for generalized
+/// Bradley-Terry models*, 2004, for when a maximum exists.
 ///
 /// ```
 /// use mercer::preorder::{LikelihoodOptions, Rankings, plackett_luce};

@@ -5,8 +5,8 @@ use crate::relation::Comparisons;
 
 /// Rankings of keys from the top down, each a list of groups of tied keys, with an optional weight.
 ///
-/// A ranking speaks of the keys that it lists. "The best three of these ten" is three groups of one key and a last one of the other
-/// seven.
+/// A ranking speaks of the keys that it lists. "The best three of these ten" is three groups of one key and a last one of the
+/// other seven.
 ///
 /// ```
 /// use mercer::preorder::Rankings;
@@ -25,7 +25,8 @@ pub struct Rankings {
 }
 
 impl Rankings {
-    /// Rankings from lists of groups; empty groups are left out. `weight`: one a ranking, such as the number of voters; `None`: all 1.
+    /// Rankings from lists of groups; empty groups are left out. `weight`: one a ranking, such as the number of voters; `None`:
+    /// all 1.
     ///
     /// # Errors
     /// [`ErrorKind::Shape`] if there is not one weight a ranking, [`ErrorKind::NonFinite`] at a NaN or infinite weight,
@@ -105,7 +106,8 @@ impl Rankings {
         (first..self.ends[at]).map(|g| &self.items[if g == 0 { 0 } else { self.groups[g - 1] }..self.groups[g]])
     }
 
-    /// Every pair of keys of a ranking as a comparison for query `query`, with the ranking's weight; a tie as two comparisons of half of it.
+    /// Every pair of keys of a ranking as a comparison for query `query`, with the ranking's weight; a tie as two comparisons
+    /// of half of it.
     ///
     /// Cost and length: the sum of squared lengths.
     ///

@@ -1,12 +1,12 @@
 //! Intransitive triples among those that are completely compared.
 //!
-//! A triple is intransitive if, for some order of its keys, `x >= y` and `y >= z` but not `x >= z`. Let `z > x` be a strict pair
-//! of a completely compared triple; call `y` a way back if `x >= y >= z`. A triple without a strict pair is transitive. In an
-//! intransitive one *every* strict pair has the third key as a way back: with three strict pairs it is a cycle; with two and a
-//! tie it is `a > c > b ~ a`, with ways back for `a > c` and `c > b`; with one and two ties there is but that pair. So the count
-//! is `C_3 / 3 + C_2 / 2 + C_1`, where `C_s` counts ways back in triples of `s` strict pairs; each is a number of common bits.
-//! In a tournament without ties it is Kendall and Babington Smith's count of circular triads (1940),
-//! `n (n - 1) (n - 2) / 6 - sum d (d - 1) / 2` for out-degrees `d`.
+//! A triple is intransitive if, for some order of its keys, `x >= y` and `y >= z` but not `x >= z`. Let `z > x` be a strict
+//! pair of a completely compared triple; call `y` a way back if `x >= y >= z`. A triple without a strict pair is transitive. In
+//! an intransitive one *every* strict pair has the third key as a way back: with three strict pairs it is a cycle; with two and
+//! a tie it is `a > c > b ~ a`, with ways back for `a > c` and `c > b`; with one and two ties there is but that pair. So the
+//! count is `C_3 / 3 + C_2 / 2 + C_1`, where `C_s` counts ways back in triples of `s` strict pairs; each is a number of common
+//! bits. In a tournament without ties it is Kendall and Babington Smith's count of circular triads (1940), `n (n - 1) (n - 2) /
+//! 6 - sum d (d - 1) / 2` for out-degrees `d`.
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -25,7 +25,8 @@ pub struct Triples {
     pub intransitive: u64,
     /// `intransitive / compared`; `None` without a completely compared triple.
     pub share: Option<f64>,
-    /// Ends of an exact 95 % interval for the share of all triples (Clopper and Pearson 1934); both are `share` where all were counted.
+    /// Ends of an exact 95 % interval for the share of all triples (Clopper and Pearson 1934); both are `share` where all were
+    /// counted.
     pub interval: Option<[f64; 2]>,
     /// Whether all triples were counted rather than a sample drawn.
     pub exact: bool,
@@ -188,8 +189,8 @@ fn intransitive(ab: i8, bc: i8, ac: i8) -> bool {
         || fails(-bc, -ab, -ac)
 }
 
-/// Every triple once: from its first key, in the order by degree, to two later ones that are compared (Chiba and Nishizeki 1985).
-/// Cost: pairs to the power 3/2 at most.
+/// Every triple once: from its first key, in the order by degree, to two later ones that are compared (Chiba and Nishizeki
+/// 1985). Cost: pairs to the power 3/2 at most.
 fn listed(graph: &Graph) -> (u64, u64) {
     const NONE: i8 = 2;
     let n = graph.keys();

@@ -12,8 +12,8 @@ const SPARE: usize = 6;
 /// Products with the matrix that a subspace iteration makes.
 const ROUNDS: usize = 12;
 
-/// Embeddings `(n, 2 blocks)` with columns `x_1, y_1, x_2, ..` whose blocks `x y^T - y x^T` are the leading ones of the antisymmetric matrix with
-/// entries `(a, b, value)`, `a < b` (and minus them below the diagonal).
+/// Embeddings `(n, 2 blocks)` with columns `x_1, y_1, x_2, ..` whose blocks `x y^T - y x^T` are the leading ones of the
+/// antisymmetric matrix with entries `(a, b, value)`, `a < b` (and minus them below the diagonal).
 ///
 /// Subspace iteration: `(ROUNDS + 1)` products of the entries with `2 blocks + SPARE` columns.
 pub(crate) fn leading(entries: &[(u32, u32, f64)], n: usize, blocks: usize, seed: Seed) -> Matrix {
@@ -46,8 +46,8 @@ pub(crate) fn leading(entries: &[(u32, u32, f64)], n: usize, blocks: usize, seed
 
 /// Columns `sqrt(sigma) v_1, sqrt(sigma) w_1, ..` of the `blocks` largest blocks of a small antisymmetric matrix.
 ///
-/// `A v = -sigma w` and `A w = sigma v`: `v` is a leading eigenvector of `-A^2`. One block after the other is found and taken away, so that equal
-/// sizes do not matter.
+/// `A v = -sigma w` and `A w = sigma v`: `v` is a leading eigenvector of `-A^2`. One block after the other is found and taken
+/// away, so that equal sizes do not matter.
 fn decompose(mut a: Matrix, blocks: usize) -> Matrix {
     let n = a.rows();
     // Rounding leaves a symmetric part.

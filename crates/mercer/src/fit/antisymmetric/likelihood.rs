@@ -6,7 +6,7 @@ use crate::fit::antisymmetric::AntisymmetricOptions;
 use crate::fit::antisymmetric::blocks;
 use crate::fit::lbfgs::Lbfgs;
 use crate::linalg::Matrix;
-use crate::preorder::{ComparedPair, LikelihoodOptions, bradley_terry, pooled};
+use crate::preorder::{Answers, ComparedPair, LikelihoodOptions, bradley_terry, pooled};
 use crate::relation::Comparisons;
 
 /// What a model is made of.
@@ -49,18 +49,12 @@ impl Fitted {
 fn log_odds(terms: Terms, a: &[f64], b: &[f64]) -> f64 {
     let first = usize::from(terms.utility);
     let utility = if terms.utility { a[0] - b[0] } else { 0.0 };
-    utility + a[first..].chunks_exact(2).zip(b[first..].chunks_exact(2)).map(|(p, q)| p[0] * q[1] - p[1] * q[0]).sum::<f64>()
-}
-
-/// `ln(1 + e^-s)`.
-pub(crate) fn loss(s: f64) -> f64 {
-    (-s).max(0.0) + (-s.abs()).exp().ln_1p()
-}
-
-/// `1 / (1 + e^-s)` without overflow.
-fn logistic(s: f64) -> f64 {
-    let small = (-s.abs()).exp();
-    if s >= 0.0 { 1.0 / (1.0 + small) } else { small / (1.0 + small) }
+    utility
+        + a[first..]
+            .chunks_exact(2)
+            .zip(b[first..].chunks_exact(2))
+            .map(|(p, q)| p[0] * q[1] - p[1] * q[0])
+            .sum::<f64>()
 }
 
 /// Where a step gains less than this share of the objective, the fit has converged.
@@ -131,9 +125,9 @@ impl Problem {
                 let mut value = 0.0;
                 for &(other, wins, losses) in &self.neighbours[self.starts[i]..self.starts[i + 1]] {
                     let row = &point[other as usize * width..(other as usize + 1) * width];
-                    let s = log_odds(self.terms, own, row);
-                    value += 0.5 * (wins * loss(s) + losses * loss(-s));
-                    let slope = losses * logistic(s) - wins * logistic(-s);
+                    let answers = Answers::at(log_odds(self.terms, own, row));
+                    value += 0.5 * (wins * answers.losses[0] + losses * answers.losses[1]);
+                    let slope = losses * answers.shares[0] - wins * answers.shares[1];
                     if self.terms.utility {
                         slopes[0] += slope;
                     }
@@ -155,13 +149,16 @@ impl Problem {
 
 /// The leading blocks of the matrix of observed log-odds, after the utility where there is one.
 ///
-/// An observed log-odds is that of the share with half a comparison added either way; pairs that were not compared count as 0, so the
-/// blocks are too small by the share of pairs compared.
+/// An observed log-odds is that of the share with half a comparison added either way; pairs that were not compared count as 0,
+/// so the blocks are too small by the share of pairs compared.
 fn start(comparisons: &Comparisons, problem: &Problem, options: &AntisymmetricOptions) -> Vec<f64> {
     let (items, terms) = (problem.items, problem.terms);
-    let likelihood = LikelihoodOptions { penalty: 0.5 * problem.ridge, tolerance: 1e-6, ..LikelihoodOptions::default() };
+    let likelihood =
+        LikelihoodOptions { penalty: 0.5 * problem.ridge, tolerance: 1e-6, dense: 0, ..LikelihoodOptions::default() };
     let utility = match terms.utility {
-        true => bradley_terry(comparisons, items, &likelihood).map(|e| e.utilities).unwrap_or_else(|_| vec![0.0; items]),
+        true => {
+            bradley_terry(comparisons, items, &likelihood).map(|e| e.utilities).unwrap_or_else(|_| vec![0.0; items])
+        }
         false => vec![0.0; items],
     };
     let entries: Vec<(u32, u32, f64)> = problem

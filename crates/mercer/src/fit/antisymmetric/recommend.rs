@@ -2,17 +2,20 @@
 
 use serde::Serialize;
 
-use crate::error::{Error, Result};
 use crate::evaluate::{Estimate, OrderSummary};
-use crate::fit::antisymmetric::likelihood::{Fitted, loss};
+use crate::fit::antisymmetric::{Round, joined};
+use crate::preorder::Answers;
 use crate::relation::Comparisons;
 use crate::seed::Seed;
 use crate::stats::student_quantile;
 
 /// Compared pairs below which single comparisons are held out instead of pairs.
 const FEW_PAIRS: usize = 40;
-/// The fewest comparisons that can be cut into three parts.
+/// The fewest comparisons that can be cut into parts.
 const FEWEST: usize = 8;
+/// Units below which the parts are held out in turn, and parts that are at most.
+const FEW_UNITS: usize = 2000;
+const MOST_ROUNDS: usize = 10;
 
 /// What was held out together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -54,8 +57,9 @@ pub struct HeldOutOrder {
 
 /// A recommendation with both figures.
 ///
-/// The antisymmetric model is the larger one (it holds every utility): it is recommended only if its mean gain in log-likelihood on
-/// comparisons that neither model has seen is positive beyond chance, by a paired t-test over the units held out at level .025.
+/// The antisymmetric model is the larger one (it holds every utility): it is recommended only if its mean gain in
+/// log-likelihood on comparisons that neither model has seen is positive beyond chance, by a paired t-test over the units held
+/// out at level .025. The test is asymptotic, and where parts were held out in turn it takes their models as independent.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Recommendation {
     /// The model to use.
@@ -76,59 +80,57 @@ pub struct Recommendation {
     pub gain: Estimate,
 }
 
-/// Units that are fitted (0), by which models are chosen (1), and that are reported (2).
+/// Units in parts of about one size, of which one is held out to choose and another one to report.
 pub(crate) struct Parts {
-    of: Vec<u8>,
+    /// Part of each comparison.
+    of: Vec<usize>,
+    parts: usize,
+    units: usize,
     pub(crate) unit: HeldOutUnit,
-    counts: [usize; 3],
-    held_out: f64,
 }
 
 impl Parts {
-    /// A random share `held_out` of the units for each of the last two parts.
-    pub(crate) fn draw(comparisons: &Comparisons, held_out: f64, seed: Seed) -> Result<Parts> {
+    /// Random parts of a share `held_out` of the units each; `None` if there is too little to hold out.
+    pub(crate) fn draw(comparisons: &Comparisons, held_out: f64, seed: Seed) -> Option<Parts> {
         if comparisons.len() < FEWEST {
-            return Err(Error::data(
-                format!("{} comparisons cannot show whether a utility is enough", comparisons.len()),
-                format!("give at least {FEWEST}, better some of every pair"),
-            ));
+            return None;
         }
         let mut order: Vec<usize> = (0..comparisons.len()).collect();
         order.sort_by_key(|&c| pair(comparisons, c));
-        let pairs: Vec<&[usize]> =
-            order.chunk_by(|&a, &b| pair(comparisons, a) == pair(comparisons, b)).collect();
+        let pairs: Vec<&[usize]> = order.chunk_by(|&a, &b| pair(comparisons, a) == pair(comparisons, b)).collect();
         let unit = if pairs.len() < FEW_PAIRS { HeldOutUnit::Comparisons } else { HeldOutUnit::Pairs };
-        let units: Vec<&[usize]> = if unit == HeldOutUnit::Pairs { pairs } else { order.chunks(1).collect() };
-        let count = ((held_out * units.len() as f64).round() as usize).max(1);
+        let groups: Vec<&[usize]> = if unit == HeldOutUnit::Pairs { pairs } else { order.chunks(1).collect() };
+        let units = groups.len();
+        let parts = ((1.0 / held_out).round() as usize).clamp(3, units);
         let mut of = vec![0; comparisons.len()];
-        let mut counts = [units.len(), 0, 0];
-        for (i, u) in seed.stream("antisymmetric hold-out").choose(units.len(), 2 * count).into_iter().enumerate() {
-            let part = if i < count { 1 } else { 2 };
-            units[u].iter().for_each(|&c| of[c] = part);
-            counts[part as usize] += 1;
-            counts[0] -= 1;
+        for (i, u) in seed.stream("antisymmetric hold-out").choose(units, units).into_iter().enumerate() {
+            groups[u].iter().for_each(|&c| of[c] = i % parts);
         }
-        Ok(Parts { of, unit, counts, held_out })
+        Some(Parts { of, parts, units, unit })
     }
 
-    fn table(&self, comparisons: &Comparisons, member: impl Fn(u8) -> bool) -> Comparisons {
-        let own: Vec<usize> = (0..self.of.len()).filter(|&c| member(self.of[c])).collect();
-        comparisons.select(&own)
+    /// Number of hold-outs that are made.
+    pub(crate) fn rounds(&self) -> usize {
+        if self.units < FEW_UNITS { self.parts.min(MOST_ROUNDS) } else { 1 }
     }
 
-    /// Comparisons to fit, to choose by, and to report.
-    pub(crate) fn tables(&self, comparisons: &Comparisons) -> [Comparisons; 3] {
-        [0, 1, 2].map(|part| self.table(comparisons, |p| p == part))
-    }
-
-    /// Everything but what is reported.
-    pub(crate) fn before_report(&self, comparisons: &Comparisons) -> Comparisons {
-        self.table(comparisons, |part| part < 2)
+    /// Comparisons to fit, to choose by, and to report, of hold-out `round`.
+    pub(crate) fn tables(&self, comparisons: &Comparisons, round: usize) -> [Comparisons; 3] {
+        let role = |part: usize| match (part + self.parts - round) % self.parts {
+            0 => 2,
+            1 => 1,
+            _ => 0,
+        };
+        [0, 1, 2].map(|wanted| {
+            let own: Vec<usize> = (0..self.of.len()).filter(|&c| role(self.of[c]) == wanted).collect();
+            comparisons.select(&own)
+        })
     }
 
     pub(crate) fn told(&self) -> String {
-        let [fit, choose, report] = self.counts;
-        format!("{fit} fitted, {choose} to choose, {report} to report (shares of {})", self.held_out)
+        let (units, parts, rounds) = (self.units, self.parts, self.rounds());
+        let in_turn = if rounds > 1 { format!(", {rounds} times in turn") } else { String::new() };
+        format!("{units} in {parts} parts, one held out to choose and one to report{in_turn}")
     }
 }
 
@@ -137,20 +139,22 @@ fn pair(comparisons: &Comparisons, c: usize) -> (u32, u32) {
     (a.min(b), a.max(b))
 }
 
-/// Compares both models on `report`, which neither has seen.
-pub(crate) fn recommend(report: &Comparisons, unit: HeldOutUnit, own: &Fitted, utilities: &[f64]) -> Recommendation {
-    let by_unit = units(report, unit);
-    let score = |log_odds: &dyn Fn(u32, u32) -> f64| {
-        (0..report.len()).map(|c| log_odds(report.preferred()[c], report.other()[c])).collect::<Vec<f64>>()
-    };
-    let larger = score(&|a, b| own.log_odds(a, b));
-    let smaller = score(&|a, b| utilities[a as usize] - utilities[b as usize]);
-    let figures = [&smaller, &larger].map(|scores| {
+/// Compares both models on what they have not seen, all rounds together.
+pub(crate) fn recommend(rounds: &[Round], unit: HeldOutUnit) -> Recommendation {
+    let mut report = Comparisons::default();
+    let mut log_odds = [Vec::new(), Vec::new()];
+    for round in rounds {
+        // Checked comparisons join without an error.
+        report = joined(&report, &round.report).unwrap_or(report);
+        log_odds.iter_mut().zip(&round.log_odds).for_each(|(all, own)| all.extend(own));
+    }
+    let by_unit = units(&report, unit);
+    let figures = log_odds.each_ref().map(|scores| {
         OrderSummary::new(&by_unit, scores, true)
             .map(|s| HeldOutOrder { ordered: s.ordered, log_loss: s.log_loss.unwrap_or(f64::NAN) })
             .unwrap_or(HeldOutOrder { ordered: nothing(), log_loss: f64::NAN })
     });
-    let (gain, count) = gain(&by_unit, &smaller, &larger);
+    let (gain, count) = gain(&by_unit, &log_odds);
     let beyond_chance = gain.low.is_some_and(|low| low > 0.0);
     let model = if beyond_chance { Recommended::Antisymmetric } else { Recommended::Utility };
     Recommendation {
@@ -180,7 +184,9 @@ fn reason(gain: &Estimate, units: usize, unit: HeldOutUnit) -> String {
             format!("on {of} the antisymmetric model gains {interval}: no utility orders these items")
         }
         (_, Some(high)) if high < 0.0 => format!("on {of} the antisymmetric model loses: it gains {interval}"),
-        _ => format!("on {of} the antisymmetric model gains {interval}, which chance explains: the smaller model is enough"),
+        _ => format!(
+            "on {of} the antisymmetric model gains {interval}, which chance explains: the smaller model is enough"
+        ),
     }
 }
 
@@ -204,13 +210,13 @@ fn units(report: &Comparisons, unit: HeldOutUnit) -> Comparisons {
 }
 
 /// Mean gain in log-likelihood a comparison, as a ratio of sums over units, and the number of units.
-fn gain(by_unit: &Comparisons, smaller: &[f64], larger: &[f64]) -> (Estimate, usize) {
+fn gain(by_unit: &Comparisons, [smaller, larger]: &[Vec<f64>; 2]) -> (Estimate, usize) {
     let units = by_unit.query().iter().max().map_or(0, |&u| u as usize + 1);
     let mut sums = vec![(0.0, 0.0); units];
     for c in 0..by_unit.len() {
         let weight = by_unit.weight().map_or(1.0, |w| f64::from(w[c]));
         let sum = &mut sums[by_unit.query()[c] as usize];
-        sum.0 += weight * (loss(smaller[c]) - loss(larger[c]));
+        sum.0 += weight * (Answers::at(smaller[c]).losses[0] - Answers::at(larger[c]).losses[0]);
         sum.1 += weight;
     }
     let (total, all) = sums.iter().fold((0.0, 0.0), |t, s| (t.0 + s.0, t.1 + s.1));
@@ -230,7 +236,8 @@ mod tests {
 
     #[test]
     fn pairs_stay_together_and_few_pairs_are_split_by_comparison() {
-        let rows: Vec<(u32, u32)> = (0..200).map(|i| (i % 50, 50 + i % 7)).flat_map(|(a, b)| [(a, b), (b, a)]).collect();
+        let rows: Vec<(u32, u32)> =
+            (0..200).map(|i| (i % 50, 50 + i % 7)).flat_map(|(a, b)| [(a, b), (b, a)]).collect();
         let table = |rows: &[(u32, u32)]| {
             let (a, b) = rows.iter().copied().unzip();
             Comparisons::new(vec![0; rows.len()], a, b, None).unwrap()
@@ -243,11 +250,17 @@ mod tests {
                 assert!(pair(&all, c) != pair(&all, d) || parts.of[c] == parts.of[d]);
             }
         }
-        let [train, choose, report] = parts.tables(&all);
-        assert_eq!(train.len() + choose.len() + report.len(), all.len());
-        assert_eq!(parts.before_report(&all).len(), train.len() + choose.len());
+        // Every comparison is reported once, and no pair is split between parts.
+        assert_eq!((parts.rounds(), parts.parts), (5, 5));
+        let reported: usize = (0..5).map(|r| parts.tables(&all, r)[2].len()).sum();
+        assert_eq!(reported, all.len());
+        for round in 0..5 {
+            let tables = parts.tables(&all, round);
+            assert_eq!(tables.iter().map(Comparisons::len).sum::<usize>(), all.len());
+            assert_eq!(joined(&tables[0], &tables[1]).unwrap().len() + tables[2].len(), all.len());
+        }
         let few = Parts::draw(&table(&rows[..30]), 0.2, Seed(1)).unwrap();
-        assert_eq!((few.unit, few.counts), (HeldOutUnit::Comparisons, [18, 6, 6]));
-        assert!(Parts::draw(&table(&rows[..7]), 0.2, Seed(1)).is_err());
+        assert_eq!((few.unit, few.units), (HeldOutUnit::Comparisons, 30));
+        assert!(Parts::draw(&table(&rows[..7]), 0.2, Seed(1)).is_none());
     }
 }
