@@ -32,7 +32,7 @@ use crate::attention::real::{Real, any_nan32, any_nan64};
 use crate::attention::root::Law;
 use crate::attention::softmax::{hard, softmax32, softmax64};
 use crate::attention::sparse::{entmax32, entmax64};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// A map from scores to attention weights.
 ///
@@ -84,12 +84,12 @@ pub trait AttentionMap: Send + Sync {
     /// [`AttentionMap::weights`] of checked input.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Shape`] for slices that are not `n` rows of `keys > 0` numbers, [`crate::ErrorKind::Parameter`] for a
-    /// `beta` that is negative or not finite, [`crate::ErrorKind::NonFinite`] for a score that is NaN.
+    /// [`ErrorKind::Shape`] for slices that are not `n` rows of `keys > 0` numbers, [`ErrorKind::Parameter`] for a
+    /// `beta` that is negative or not finite, [`ErrorKind::NonFinite`] for a score that is NaN.
     fn try_weights(&self, scores: &[f32], keys: usize, beta: f64, out: &mut [f32]) -> Result<()> {
         check_rows("weights", scores.len(), keys, out.len())?;
         check_beta(beta)?;
-        check_numbers(any_nan32(scores), scores, keys, |s| s.is_nan())?;
+        check_numbers(any_nan32(scores), scores, keys)?;
         self.weights(scores, keys, beta, out);
         Ok(())
     }
@@ -101,7 +101,7 @@ pub trait AttentionMap: Send + Sync {
     fn try_weights_f64(&self, scores: &[f64], keys: usize, beta: f64, out: &mut [f64]) -> Result<()> {
         check_rows("weights", scores.len(), keys, out.len())?;
         check_beta(beta)?;
-        check_numbers(any_nan64(scores), scores, keys, |s| s.is_nan())?;
+        check_numbers(any_nan64(scores), scores, keys)?;
         self.weights_f64(scores, keys, beta, out);
         Ok(())
     }
@@ -109,7 +109,7 @@ pub trait AttentionMap: Send + Sync {
     /// [`AttentionMap::jvp`] of checked input.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Shape`] for slices that are not `n` rows of `keys > 0` numbers.
+    /// [`ErrorKind::Shape`] for slices that are not `n` rows of `keys > 0` numbers.
     fn try_jvp(&self, weights: &[f32], keys: usize, direction: &[f32], out: &mut [f32]) -> Result<()> {
         check_rows("direction", weights.len(), keys, direction.len())?;
         check_rows("product", weights.len(), keys, out.len())?;
@@ -146,11 +146,13 @@ fn check_beta(beta: f64) -> Result<()> {
     Err(Error::parameter("inverse temperature", "0 or a positive finite number (map `hard` is its limit)", beta))
 }
 
-/// Names the first score that is `wrong`, if there is `any`.
-fn check_numbers<T: Copy>(any: bool, scores: &[T], keys: usize, wrong: impl Fn(T) -> bool) -> Result<()> {
-    let Some(at) = any.then_some(scores).unwrap_or_default().iter().position(|s| wrong(*s)) else { return Ok(()) };
-    let what = "scores of attention".into();
-    Err(crate::error::ErrorKind::NonFinite { what, row: at / keys, column: at % keys }.into())
+/// Names the first score that is NaN, if there is `any`.
+fn check_numbers<T: Real>(any: bool, scores: &[T], keys: usize) -> Result<()> {
+    if !any {
+        return Ok(());
+    }
+    let at = scores.iter().position(|s| s.f64().is_nan()).unwrap_or(0);
+    Err(ErrorKind::NonFinite { what: "scores of attention".into(), row: at / keys, column: at % keys }.into())
 }
 
 /// An `alpha` of alpha-entmax: finite and above 1.
@@ -161,7 +163,7 @@ impl Alpha {
     /// A checked `alpha`.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Parameter`] unless `alpha` is finite and above 1.
+    /// [`ErrorKind::Parameter`] unless `alpha` is finite and above 1.
     pub fn new(alpha: f64) -> Result<Alpha> {
         if alpha.is_finite() && alpha > 1.0 {
             return Ok(Alpha(alpha));
@@ -224,7 +226,7 @@ impl Map {
     /// alpha-entmax.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Parameter`] unless `alpha` is finite and above 1.
+    /// [`ErrorKind::Parameter`] unless `alpha` is finite and above 1.
     pub fn entmax(alpha: f64) -> Result<Map> {
         Ok(Map::Entmax(Alpha::new(alpha)?))
     }

@@ -44,12 +44,13 @@ fn jvp64_body<const FMA: bool>(slope: Slope, weights: &[f64], keys: usize, direc
 #[inline(always)]
 fn kinds<T: Real, const FMA: bool>(slope: Slope, weights: &[T], keys: usize, direction: &[T], out: &mut [T]) {
     match slope {
-        Slope::Weight => rows(|p: T| p, weights, keys, direction, out),
-        Slope::Root => rows(|p: T| p.sqrt(), weights, keys, direction, out),
-        Slope::Support => rows(|p: T| if p > T::ZERO { T::ONE } else { p }, weights, keys, direction, out),
+        Slope::Weight => rows(|p: T| p, false, weights, keys, direction, out),
+        Slope::Root => rows(|p: T| p.sqrt(), false, weights, keys, direction, out),
+        Slope::Support => rows(|p: T| if p > T::ZERO { T::ONE } else { p }, false, weights, keys, direction, out),
         Slope::Power(e) => {
             rows(
                 |p: T| if p > T::ZERO { T::of(exp::<FMA>(e * ln::<FMA>(p.f64()))) } else { p },
+                e < 0.0,
                 weights,
                 keys,
                 direction,
@@ -60,28 +61,41 @@ fn kinds<T: Real, const FMA: bool>(slope: Slope, weights: &[T], keys: usize, dir
 }
 
 #[inline(always)]
-fn rows<T: Real>(slope: impl Fn(T) -> T, weights: &[T], keys: usize, direction: &[T], out: &mut [T]) {
+fn rows<T: Real>(slope: impl Fn(T) -> T, steep: bool, weights: &[T], keys: usize, direction: &[T], out: &mut [T]) {
     let rows = weights.chunks_exact(keys).zip(direction.chunks_exact(keys)).zip(out.chunks_exact_mut(keys));
     for ((weights, direction), out) in rows {
+        // Where one `s` dwarfs the others, its part of the direction goes first, or differences would drown in it.
+        let shift = if steep { at_the_smallest(weights, direction) } else { T::ZERO };
         let (mut sum, mut product) = (0.0, 0.0);
         let parts = weights.chunks(BLOCK).zip(direction.chunks(BLOCK)).zip(out.chunks_mut(BLOCK));
         for ((weights, direction), out) in parts {
-            let (s, v) = slopes(&slope, weights, direction, out);
+            let (s, v) = slopes(&slope, shift, weights, direction, out);
             (sum, product) = (sum + s, product + v);
         }
         let mean = T::of(if sum == 0.0 { 0.0 } else { product / sum });
         for (o, v) in out.iter_mut().zip(direction) {
-            let change = *o * (*v - mean);
+            let change = *o * ((*v - shift) - mean);
             // What has no weight does not move, in whatever direction.
             *o = if *o == T::ZERO { T::ZERO } else { change };
         }
     }
 }
 
-/// `out = s`; returns the sums of `s` and `s v`.
+/// The direction at the smallest positive weight, 0 where there is none.
+fn at_the_smallest<T: Real>(weights: &[T], direction: &[T]) -> T {
+    let mut found: Option<(T, T)> = None;
+    for (p, v) in weights.iter().zip(direction) {
+        if *p > T::ZERO && found.is_none_or(|(least, _)| *p < least) {
+            found = Some((*p, *v));
+        }
+    }
+    found.map_or(T::ZERO, |(_, v)| v)
+}
+
+/// `out = s`; returns the sums of `s` and `s (v - shift)`.
 #[inline(always)]
-fn slopes<T: Real>(slope: &impl Fn(T) -> T, weights: &[T], direction: &[T], out: &mut [T]) -> (f64, f64) {
-    let product = |s: T, v: T| if s == T::ZERO { T::ZERO } else { s * v };
+fn slopes<T: Real>(slope: &impl Fn(T) -> T, shift: T, weights: &[T], direction: &[T], out: &mut [T]) -> (f64, f64) {
+    let product = |s: T, v: T| if s == T::ZERO { T::ZERO } else { s * (v - shift) };
     let (chunks, rest) = weights.as_chunks::<LANES>();
     let (direction_chunks, direction_rest) = direction.as_chunks::<LANES>();
     let (out_chunks, out_rest) = out.as_chunks_mut::<LANES>();

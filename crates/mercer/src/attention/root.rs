@@ -12,7 +12,7 @@ use crate::attention::real::total;
 use crate::wide::{exp, ln, ln_1p};
 
 /// Numbers of a step of [`Sums`]; lists are filled up to a multiple of it.
-pub(super) const STEP: usize = 16;
+pub(super) const STEP: usize = 32;
 /// Numbers whose sums stay in lanes, a multiple of it.
 const BLOCK: usize = 4096;
 /// Fills up a list: no weight at any `m`.
@@ -84,8 +84,9 @@ impl Root {
 /// `e^(q ln u)`, 0 for `u = 0`.
 #[inline(always)]
 fn power<const FMA: bool>(q: f64, ln: f64) -> f64 {
-    let exponent = q * ln;
-    if exponent < -708.0 { 0.0 } else { exp::<FMA>(exponent) }
+    // Taken in any case: a branch would stand in the way of vectors. Here and below.
+    let (exponent, value) = (q * ln, exp::<FMA>(q * ln));
+    if exponent < -708.0 { 0.0 } else { value }
 }
 
 /// The root for `z` (largest 0, filled up to a multiple of [`STEP`]), sought from `start` on, which is 1 or not below the root.
@@ -115,25 +116,27 @@ fn newton<const FMA: bool>(law: &Law, z: &[f64], start: f64) -> Root {
     Root { anchor: 0.0, offset: m, share }
 }
 
-/// Sums over all `z` of the numbers that `term` makes of each; blocks keep rounding small where there are many.
-#[inline(always)]
-fn sums<const N: usize>(z: &[f64], term: impl Fn(f64) -> [f64; N]) -> [f64; N] {
-    let mut all = [0.0; N];
-    for block in z.chunks(BLOCK) {
-        let mut lanes = [[0.0; STEP]; N];
-        for z in block.as_chunks::<STEP>().0 {
-            for i in 0..STEP {
-                let terms = term(z[i]);
-                for n in 0..N {
-                    lanes[n][i] += terms[n];
+/// Sums over all `z` of the three numbers that an expression makes of each; blocks keep rounding small where there are many.
+///
+/// A macro, since a closure too long to be inlined would be compiled for the narrowest instruction set.
+macro_rules! sums {
+    ($all:expr, |$z:ident| $terms:expr) => {{
+        let mut sums = (0.0, 0.0, 0.0);
+        for block in $all.chunks(BLOCK) {
+            let (mut first, mut second, mut third) = ([0.0; STEP], [0.0; STEP], [0.0; STEP]);
+            for z in block.as_chunks::<STEP>().0 {
+                for i in 0..STEP {
+                    let $z = z[i];
+                    let terms = $terms;
+                    first[i] += terms.0;
+                    second[i] += terms.1;
+                    third[i] += terms.2;
                 }
             }
+            sums = (sums.0 + total(first), sums.1 + total(second), sums.2 + total(third));
         }
-        for n in 0..N {
-            all[n] += total(lanes[n]);
-        }
-    }
-    all
+        sums
+    }};
 }
 
 #[inline(always)]
@@ -143,13 +146,13 @@ fn at_least_0(u: f64) -> f64 {
 
 #[inline(always)]
 fn linear(z: &[f64], m: f64) -> (f64, f64) {
-    let [count, sum] = sums(z, |z| [if z + m > 0.0 { 1.0 } else { 0.0 }, at_least_0(z + m)]);
+    let (count, sum, _) = sums!(z, |z| (if z + m > 0.0 { 1.0 } else { 0.0 }, at_least_0(z + m), 0.0));
     ((sum - 1.0) / count, 1.0)
 }
 
 #[inline(always)]
 fn square(z: &[f64], m: f64) -> (f64, f64) {
-    let [first, second] = sums(z, |z| [at_least_0(z + m), at_least_0(z + m) * at_least_0(z + m)]);
+    let (first, second, _) = sums!(z, |z| (at_least_0(z + m), at_least_0(z + m) * at_least_0(z + m), 0.0));
     ((second - second.sqrt()) / first, 1.0)
 }
 
@@ -158,10 +161,11 @@ fn square(z: &[f64], m: f64) -> (f64, f64) {
 #[inline(always)]
 fn steep<const FMA: bool>(law: &Law, z: &[f64], m: f64) -> (f64, f64) {
     let inverse = 1.0 / m;
-    let [sum, slope] = sums(z, |z| {
+    let (sum, slope, _) = sums!(z, |z| {
         let value = power::<FMA>(law.power, ln_1p::<FMA>(z * inverse));
         let y = 1.0 + z * inverse;
-        [value, if y > 0.0 { value / y } else { 0.0 }]
+        let slope = value / y;
+        (value, if y > 0.0 { slope } else { 0.0 }, 0.0)
     });
     (sum * (m - (-law.excess * sum.ln()).exp()) / slope, 1.0 / sum)
 }
@@ -172,10 +176,14 @@ fn steep<const FMA: bool>(law: &Law, z: &[f64], m: f64) -> (f64, f64) {
 fn flat<const FMA: bool>(law: &Law, z: &[f64]) -> Root {
     let mut doubtful: Vec<f64> = z.iter().copied().filter(|z| *z > -1.0 && *z < 0.0).collect();
     doubtful.sort_unstable_by(f64::total_cmp);
-    let lowest = doubtful.partition_point(|z_i| distances::<FMA>(law, z, *z_i, 0.0).0 >= 1.0);
-    let anchor = doubtful.get(lowest).copied().unwrap_or(0.0);
-    let (above, ..) = distances::<FMA>(law, z, anchor, 0.0);
-    let (_, _, count) = distances::<FMA>(law, z, anchor, 0.0);
+    let (mut low, mut high) = (0, doubtful.len());
+    let mut anchor = 0.0;
+    while low < high {
+        let middle = usize::midpoint(low, high);
+        let (above, ..) = distances::<FMA>(law, z, doubtful[middle], 0.0);
+        if above < 1.0 { (anchor, high) = (doubtful[middle], middle) } else { low = middle + 1 }
+    }
+    let (above, _, count) = distances::<FMA>(law, z, anchor, 0.0);
     // (offset + distance)^q <= offset^q + distance^q, so this start is not above the root.
     let mut offset = ((1.0 - above) / count).powf(law.excess).max(1e-300);
     let mut sum = 1.0;
@@ -194,11 +202,13 @@ fn flat<const FMA: bool>(law: &Law, z: &[f64]) -> Root {
 /// Sum of `(z - anchor + offset)^q` over keys from the anchor on, its derivative in the offset, their number.
 #[inline(always)]
 fn distances<const FMA: bool>(law: &Law, z: &[f64], anchor: f64, offset: f64) -> (f64, f64, f64) {
-    let [sum, slope, count] = sums(z, |z| {
+    let (sum, slope, count) = sums!(z, |z| {
         let u = (z - anchor) + offset;
         let within = z >= anchor;
-        let value = if within { power::<FMA>(law.power, ln::<FMA>(u)) } else { 0.0 };
-        [value, if within && u > 0.0 { value / u } else { 0.0 }, if within { 1.0 } else { 0.0 }]
+        let value = power::<FMA>(law.power, ln::<FMA>(u));
+        let slope = value / u;
+        let counts = within & (u > 0.0);
+        (if counts { value } else { 0.0 }, if counts { slope } else { 0.0 }, if within { 1.0 } else { 0.0 })
     });
     (sum, slope * law.power, count)
 }

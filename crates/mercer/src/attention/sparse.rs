@@ -152,8 +152,9 @@ impl<T: Real> Scaled<T> {
                 let bar = self.bar(root.offset - root.anchor);
                 for (row, out) in row.chunks(GROUP).zip(out.chunks_mut(GROUP)) {
                     if row.iter().fold(false, |any, s| any | (*s > bar)) {
-                        let weight = |s: T| T::of(root.power::<FMA>(law, self.z(s)) * root.share);
-                        out.iter_mut().zip(row).for_each(|(o, s)| *o = weight(*s));
+                        for (o, s) in out.iter_mut().zip(row) {
+                            *o = T::of(root.power::<FMA>(law, self.z(*s)) * root.share);
+                        }
                     } else {
                         out.fill(T::ZERO);
                     }
