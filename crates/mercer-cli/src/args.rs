@@ -64,6 +64,8 @@ pub(crate) enum Verb {
     Embed(EmbedArgs),
     /// Find the keys with the largest values for each query
     Search(SearchArgs),
+    /// Attend over keys: weights, outputs, and what is guaranteed of them
+    Attend(AttendArgs),
     /// Show what a model file holds
     Info(InfoArgs),
     /// Print a completion script for a shell
@@ -371,6 +373,64 @@ pub(crate) struct SearchArgs {
     /// Where the hits go (.parquet or .csv); without it they are printed
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mercer attend model.safetensors documents.parquet queries.csv
+  mercer attend model.safetensors keys.parquet queries.parquet --map entmax:1.5 -o weights.parquet
+  mercer attend model.safetensors keys.csv queries.csv --values values.parquet --outputs answers.parquet --temperature .1
+
+Attention gives the best key nearly all weight once it is sharp enough for the margin by which that key is ahead. --temperature auto computes how sharp: softmax then gives it at least 1 - EPS, sparsemax and entmax exactly 1. The certificate says what is guaranteed at the temperature used, up to how many keys it holds, which queries tie, and how large the margins of new queries are. Only keys that matter are scored; what is left out weighs at most --tolerance together.
+
+Exit code 3: --eps is given and some query's best key is not guaranteed its weight.")]
+pub(crate) struct AttendArgs {
+    /// Model file
+    pub(crate) model: PathBuf,
+    /// Table of the items that are attended to
+    pub(crate) keys: PathBuf,
+    /// Table of the items that attend; `-` reads standard input
+    pub(crate) queries: PathBuf,
+    /// Table of the keys' values: an id, and a vector or columns of numbers [default: the keys' embeddings]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) values: Option<PathBuf>,
+    /// From scores to weights: softmax, sparsemax, entmax:ALPHA, hard
+    #[arg(long, value_name = "MAP", default_value = "softmax")]
+    pub(crate) map: String,
+    /// Temperature that scores are divided by, or auto: as low as the guarantee needs
+    #[arg(long, value_name = "T", default_value = "auto")]
+    pub(crate) temperature: String,
+    /// Share of the queries that auto serves, of those that do not tie
+    #[arg(long, value_name = "S", default_value_t = 1.0)]
+    pub(crate) share: f64,
+    /// The best key's weight shall be at least 1 - EPS [default: .001]
+    #[arg(long, value_name = "EPS")]
+    pub(crate) eps: Option<f64>,
+    /// Largest error of the model's scores [default: the proven one in the model file, else 0]
+    #[arg(long, value_name = "ETA")]
+    pub(crate) eta: Option<f64>,
+    /// The most that the weights of keys left out may come to
+    #[arg(long, value_name = "E", default_value_t = 1e-6)]
+    pub(crate) tolerance: f64,
+    /// Share of new queries that the bound of the margin speaks of
+    #[arg(long, value_name = "Q", default_value_t = 0.95)]
+    pub(crate) covered: f64,
+    /// Confidence of statements about new queries
+    #[arg(long, value_name = "C", default_value_t = 0.95)]
+    pub(crate) confidence: f64,
+    /// Keys printed for each query
+    #[arg(short, value_name = "N", default_value_t = 5)]
+    pub(crate) k: usize,
+    /// Where the weights go (.parquet or .csv)
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Where the outputs go, the weighted means of the values (.parquet or .csv)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) outputs: Option<PathBuf>,
     /// Threads [default: all cores]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,

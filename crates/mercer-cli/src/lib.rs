@@ -3,6 +3,7 @@
 //! `main` and the Python wheel's command call the same [`run`], tests call it without a process.
 
 mod args;
+mod attend;
 mod certificate;
 mod certify;
 mod console;
@@ -94,6 +95,7 @@ pub fn run_on(
         Verb::Verify(own) => verify::run(&own, &mut console),
         Verb::Embed(own) => search::embed(&own, &mut console),
         Verb::Search(own) => search::search(&own, &mut console),
+        Verb::Attend(own) => attend::run(&own, &mut console),
         Verb::Info(own) => info::run(&own, &mut console),
         Verb::Completions(own) => {
             let mut text = Vec::new();

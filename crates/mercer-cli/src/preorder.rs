@@ -205,7 +205,10 @@ fn together(
 /// Whether a utility is enough, or why nobody can tell.
 fn recommend(comparisons: &Comparisons, items: usize, seed: mercer::Seed) -> (Option<Recommendation>, Option<String>) {
     match antisymmetric(comparisons, items, &AntisymmetricOptions { seed, ..AntisymmetricOptions::default() }) {
-        Ok(fit) => (Some(fit.recommendation), None),
+        Ok(fit) if fit.recommendation.is_none() => {
+            (None, Some("there are too few comparisons to hold some out".into()))
+        }
+        Ok(fit) => (fit.recommendation, None),
         Err(error) => (None, Some(error.to_string())),
     }
 }

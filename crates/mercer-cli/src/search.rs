@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::output;
 use crate::predict::schema;
 
-fn read_side(model: &Model, path: &Path, items: &Path, side: SideName) -> Result<ItemTable, Failure> {
+pub(crate) fn read_side(model: &Model, path: &Path, items: &Path, side: SideName) -> Result<ItemTable, Failure> {
     let schema = schema(model, path)?;
     let own = if side == SideName::Query { &schema.queries } else { schema.key_side() };
     Ok(read_items_with(own, &Input::new(items), &ReadOptions::default())?)

@@ -98,6 +98,8 @@ impl Encoding {
             Encoding::Text { dim } => format!("text, n-grams hashed to {dim}"),
             Encoding::Category { values } => format!("category of {} values", values.len()),
             Encoding::Tags { values } => format!("lists of {} values", values.len()),
+            // As values are read.
+            Encoding::Number { mean: 0.0, scale: 1.0 } => "number".into(),
             Encoding::Number { .. } => "number, standardised".into(),
             Encoding::Id { ids } => format!("id, one of {}", ids.len()),
         }

@@ -345,6 +345,30 @@ pub fn read_items(input: &Input, options: &ReadOptions) -> Result<ItemTable> {
     Ok(items)
 }
 
+/// Reads a table of values: as [`read_items`], with numbers as they stand in the table.
+///
+/// The table is read twice, so it cannot come from standard input.
+///
+/// # Errors
+/// As [`read_items`]; [`TableErrorKind::Usage`](crate::TableErrorKind::Usage) for a table without any column of values, or standard
+/// input.
+pub fn read_values(input: &Input, options: &ReadOptions) -> Result<ItemTable> {
+    if matches!(input, Input::Stdin) {
+        return Err(TableError::usage("--values", "cannot be standard input", "name a file"));
+    }
+    let mut side = read_items(input, options)?.schema;
+    if side.is_id_table() {
+        let problem = format!("{input} has no column of vectors or numbers");
+        return Err(TableError::usage("--values", problem, "give each id a vector"));
+    }
+    for feature in &mut side.features {
+        if let Encoding::Number { mean, scale } = &mut feature.encoding {
+            (*mean, *scale) = (0.0, 1.0);
+        }
+    }
+    read_items_with(&side, input, options)
+}
+
 /// Reads a table of items as those of `side` were read for the fit: for `embed` and `search`.
 ///
 /// Feature columns go by the names they had; with `options.features`, by those, in the model's order.

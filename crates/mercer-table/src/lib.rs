@@ -107,7 +107,7 @@ mod write;
 pub use comparisons::{ComparisonTable, Observed, read_relation, read_relation_with};
 pub use error::{Result, TableError, TableErrorKind};
 pub use ids::{IdIndex, Ids};
-pub use items::{ItemTable, read_items, read_items_with};
+pub use items::{ItemTable, read_items, read_items_with, read_values};
 pub use options::{FeatureKind, Input, ItemInputs, ReadOptions, Role};
 pub use pairs::{Negatives, PairTable, read, read_with};
 pub use preflib::{Order, Preflib, PreflibKind, read_preflib};

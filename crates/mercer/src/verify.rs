@@ -4,6 +4,7 @@
 //! relations reproduce, spectra and floors known in closed form, and the coverage of certificates.
 
 mod asymmetric;
+mod attention;
 mod certificates;
 mod floors;
 mod preorder;
@@ -85,8 +86,29 @@ pub struct WorstFigure {
     pub certificate: SupNorm,
 }
 
-/// What [`verify`] found.
+/// The weight of the best key beside what is guaranteed, against the number of keys or the inverse temperature.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WeightFigure {
+    /// The relation, with what is held fixed.
+    pub relation: String,
+    /// What the weights are plotted against.
+    pub over: WeightsOver,
+    /// A map's name, its measured weights and its guaranteed ones, each `(number of keys or inverse temperature, weight)`.
+    pub curves: Vec<(String, Vec<(f64, f64)>, Vec<(f64, f64)>)>,
+}
+
+/// What the weights of a [`WeightFigure`] are plotted against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightsOver {
+    /// The number of keys, each query at the temperature that its own gap needs.
+    Keys,
+    /// The inverse temperature.
+    InverseTemperature,
+}
+
+/// What [`verify`] found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Verification {
     /// The claims, in the order of the theory.
     pub claims: Vec<Claim>,
@@ -98,6 +120,8 @@ pub struct Verification {
     pub neurons: Vec<NeuronFigure>,
     /// Where the worst point lies.
     pub worst: Vec<WorstFigure>,
+    /// The weight that attention gives the best key.
+    pub weights: Vec<WeightFigure>,
 }
 
 impl Verification {
@@ -117,19 +141,14 @@ const ERRORS: [f64; 4] = [0.3, 0.1, 0.03, 0.01];
 /// # Errors
 /// What a fit, a floor or a certificate reports; a claim that fails is no error.
 pub fn verify(seed: Seed, progress: &dyn Progress) -> Result<Verification> {
-    let mut found = Verification {
-        claims: Vec::new(),
-        spectra: Vec::new(),
-        errors: Vec::new(),
-        neurons: Vec::new(),
-        worst: Vec::new(),
-    };
+    let mut found = Verification::default();
     symmetric::verify(&mut found, seed, progress)?;
     asymmetric::verify(&mut found, seed, progress)?;
     spaces::verify(&mut found, seed, progress)?;
     floors::verify(&mut found, seed, progress)?;
     certificates::verify(&mut found, seed, progress)?;
     preorder::verify(&mut found, seed, progress)?;
+    attention::verify(&mut found, seed, progress)?;
     // Claims of one theorem stand together, theorems in the order in which they were met.
     let order: Vec<String> = found.claims.iter().map(|c| c.theorem.clone()).collect();
     found.claims.sort_by_key(|c| order.iter().position(|t| *t == c.theorem));
@@ -231,20 +250,10 @@ mod tests {
     use crate::plan::plan_relation;
     use crate::relation::{Kernel, Law};
 
-    fn nothing() -> Verification {
-        Verification {
-            claims: Vec::new(),
-            spectra: Vec::new(),
-            errors: Vec::new(),
-            neurons: Vec::new(),
-            worst: Vec::new(),
-        }
-    }
-
     #[test]
     fn claims_hold_on_another_seed() {
-        let mut found = nothing();
-        for part in [spaces::verify, floors::verify, certificates::verify] {
+        let mut found = Verification::default();
+        for part in [spaces::verify, floors::verify, certificates::verify, preorder::verify, attention::verify] {
             part(&mut found, Seed(11), &Silent).unwrap();
         }
         let failed: Vec<_> = found.claims.iter().filter(|c| !c.holds).collect();
@@ -259,7 +268,7 @@ mod tests {
         let wish = Wish { targets: vec![Target::Absolute(0.05)], options, ..Wish::default() };
         let plan = plan_relation(&kernel, Some(&kernel), Law::Cube { dim: 1 }, None, &wish, &Silent).unwrap();
         let verdicts = |plan: &Plan| {
-            let mut found = nothing();
+            let mut found = Verification::default();
             found.check_floors("floors", plan, "a kernel");
             found.check_needs(["universality", "neurons"], plan, "a kernel");
             found.claims.iter().map(|c| c.holds).collect::<Vec<bool>>()

@@ -11,7 +11,9 @@ use mercer::fit::{Dimension, Effort, Fit, Options, Silent, Target};
 use mercer::pipeline::{KernelFit, PairTable, Population, TableFit, fit_kernel, fit_table};
 use mercer::plan::{Need, Plan, Size, Wish, plan_relation, plan_table};
 use mercer::spectrum::{Anchors, FloorOptions, floors, sampled};
-use mercer::verify::{Claim, ErrorFigure, NeuronFigure, SpectrumFigure, Verification, WorstFigure};
+use mercer::verify::{
+    Claim, ErrorFigure, NeuronFigure, SpectrumFigure, Verification, WeightFigure, WeightsOver, WorstFigure,
+};
 use mercer::{Class, Features, Kernel, Law, Pairs, PointRelation, Relation, Seed};
 use mercer_report::Page;
 
@@ -120,6 +122,17 @@ fn claim(theorem: &str, holds: bool) -> Claim {
     }
 }
 
+/// Weights by the formula of softmax, over keys and over temperatures.
+fn weights() -> Vec<WeightFigure> {
+    let curve = |points: [f64; 3]| points.map(|x| (x, 1.0 - 0.1 / x)).to_vec();
+    let figure = |over| WeightFigure {
+        relation: "a random relation".into(),
+        over,
+        curves: vec![("softmax".into(), curve([10.0, 100.0, 1000.0]), curve([1.0, 10.0, 100.0]))],
+    };
+    vec![figure(WeightsOver::Keys), figure(WeightsOver::InverseTemperature)]
+}
+
 fn verification(plan: &Plan, done: &KernelFit, kernel: &Kernel) -> Verification {
     let dims = [1, 2, 3, 4, 6, 8];
     let floors = floors(kernel, LINE, None, &dims, &FloorOptions::default()).unwrap();
@@ -140,6 +153,7 @@ fn verification(plan: &Plan, done: &KernelFit, kernel: &Kernel) -> Verification 
         }],
         neurons: vec![NeuronFigure { relation: format!("{} on [-1, 1]", kernel.name()), needs: plan.needs.clone() }],
         worst: vec![worst(done, kernel, 60)],
+        weights: weights(),
     }
 }
 
@@ -278,7 +292,14 @@ fn a_verification_counts_its_claims_first() {
 
 #[test]
 fn empty_results_give_pages() {
-    let none = Verification { claims: vec![], spectra: vec![], errors: vec![], neurons: vec![], worst: vec![] };
+    let none = Verification {
+        claims: vec![],
+        spectra: vec![],
+        errors: vec![],
+        neurons: vec![],
+        worst: vec![],
+        weights: vec![],
+    };
     assert!(rendered(&verify_page(&none, "")).contains("No claims were checked"));
     assert!(rendered(&certificate_page("m", &[], None, "")).contains("Nothing could be stated"));
     let (plan, done) = (&SMALL.plan, &SMALL.done);
@@ -304,6 +325,7 @@ fn empty_results_give_pages() {
         errors: vec![ErrorFigure { relation: "r".into(), attained: vec![], floors: vec![], tails: vec![] }],
         neurons: vec![NeuronFigure { relation: "r".into(), needs: vec![] }],
         worst: vec![WorstFigure { nodes: vec![], errors: vec![], ..worst(done, &SMALL.kernel, 2) }],
+        weights: vec![],
         ..none
     };
     rendered(&verify_page(&figures, ""));
@@ -392,6 +414,7 @@ fn odd_verification(odd: f64) {
         }],
         neurons: vec![NeuronFigure { relation: "<&>".into(), needs: odd_needs(odd) }],
         worst: vec![worst],
+        weights: vec![],
     };
     rendered(&verify_page(&v, "<&>"));
 }

@@ -1,7 +1,7 @@
 //! The page of `mercer verify`.
 
-use mercer::verify::{Claim, Verification, WorstFigure};
-use mercer_report::{Axis, HeatMap, Page, Section, Verdict, number};
+use mercer::verify::{Claim, Verification, WeightFigure, WeightsOver, WorstFigure};
+use mercer_report::{Axis, HeatMap, Page, Plot, Section, Series, Verdict, number};
 
 use crate::report::figures::{Values, floor_plot, spectrum_plot};
 use crate::report::{certificate, neurons};
@@ -13,7 +13,7 @@ pub(crate) fn verify_page(v: &Verification, command: &str) -> Page {
         .subtitle(format!("{held} of {} claims hold", v.claims.len()))
         .command(command)
         .section(Section::new("Claims").verdicts(v.claims.iter().map(verdict)));
-    [spectra(v), errors(v), needed(v), worst(v)].into_iter().flatten().fold(page, Page::section)
+    [spectra(v), errors(v), needed(v), worst(v), weights(v)].into_iter().flatten().fold(page, Page::section)
 }
 
 fn verdict(claim: &Claim) -> Verdict {
@@ -62,6 +62,32 @@ fn worst(v: &Verification) -> Option<Section> {
         .iter()
         .fold(Section::new("Where the worst point lies"), |section, figure| section.heat_map(heat_map(figure)));
     (!v.worst.is_empty()).then_some(section)
+}
+
+fn weights(v: &Verification) -> Option<Section> {
+    let text = "The weight that attention gives the best key, and the least that its margin guarantees (dashed).";
+    let section = v
+        .weights
+        .iter()
+        .fold(Section::new("Weight of the best key").text(text), |s, figure| s.plot(weight_plot(figure)));
+    (!v.weights.is_empty()).then_some(section)
+}
+
+fn weight_plot(figure: &WeightFigure) -> Plot {
+    let (over, x, caption) = match figure.over {
+        WeightsOver::Keys => ("keys", "number of keys", "Each query at the temperature that its own gap needs."),
+        WeightsOver::InverseTemperature => (
+            "inverse temperature",
+            "inverse temperature",
+            "From a finite one on, sparsemax and entmax give the best key all weight; softmax never does.",
+        ),
+    };
+    let plot = Plot::new(format!("Weight against {over}: {}", figure.relation), Axis::log(x), Axis::linear("weight"))
+        .caption(caption);
+    figure.curves.iter().fold(plot, |plot, (map, measured, bound)| {
+        plot.series(Series::line(format!("{map}, guaranteed"), bound.clone()).dashed())
+            .series(Series::line(map.clone(), measured.clone()))
+    })
 }
 
 /// Errors over queries (to the right) and keys (upwards).

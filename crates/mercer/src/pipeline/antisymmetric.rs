@@ -3,7 +3,7 @@
 use crate::encoder::{Class, DualEncoder, Link};
 use crate::error::{Error, Result};
 use crate::evaluate::OrderSummary;
-use crate::fit::{AntisymmetricOptions, Choice, Dimension, HeldOutOrder, Options, antisymmetric};
+use crate::fit::{AntisymmetricOptions, Choice, Dimension, HeldOutOrder, Options, Recommendation, antisymmetric};
 use crate::pipeline::comparisons::ComparisonTable;
 use crate::pipeline::relations::{Evidence, Figure, RelationFit, no_target, positions};
 use crate::relation::{Comparisons, Split};
@@ -38,36 +38,56 @@ pub fn fit_antisymmetric(table: &ComparisonTable<'_>, options: &Options) -> Resu
     let train = table.comparisons.select(&fitted);
     let own = AntisymmetricOptions { rank, seed: options.seed, ..AntisymmetricOptions::default() };
     let done = antisymmetric(&train, keys.len(), &own)?;
-    let said = &done.recommendation;
+    let said = done.recommendation.as_ref();
     let mut choices = done.choices;
-    choices.push(Choice::new("recommended", format!("{:?}", said.model).to_lowercase(), said.reason.clone()));
+    if let Some(said) = said {
+        choices.push(Choice::new("recommended", format!("{:?}", said.model).to_lowercase(), said.reason.clone()));
+    }
     let encoder = done.encoder.with_link(Link::LOGISTIC);
-    let summary = |ordered, log_loss| OrderSummary { comparisons: said.comparisons, queries: 1, ordered, log_loss };
-    let rows = if test.is_empty() {
-        let of = |figures: HeldOutOrder| summary(figures.ordered, Some(figures.log_loss));
-        vec![("model".to_string(), of(said.antisymmetric)), (RIVAL.to_string(), of(said.bradley_terry))]
-    } else {
-        let test = table.comparisons.select(&test);
-        let block = Scores::new(&encoder, keys)?;
-        let utilities = &done.bradley_terry.utilities;
-        let named = [
-            ("model", order(&test, |a, b| block.log_odds(a, b))),
-            (RIVAL, order(&test, |a, b| utilities[a as usize] - utilities[b as usize])),
-        ];
-        named.into_iter().filter_map(|(name, s)| Some((name.to_string(), s?))).collect()
+    let rows = match (test.is_empty(), said) {
+        (true, None) => Vec::new(),
+        (true, Some(said)) => {
+            let of = |HeldOutOrder { ordered, log_loss }| OrderSummary {
+                comparisons: said.comparisons,
+                queries: 1,
+                ordered,
+                log_loss: Some(log_loss),
+            };
+            vec![("model".to_string(), of(said.antisymmetric)), (RIVAL.to_string(), of(said.bradley_terry))]
+        }
+        (false, _) => tested(&table.comparisons.select(&test), &encoder, keys, &done.bradley_terry.utilities)?,
     };
-    let on = format!("{} comparisons", said.comparisons);
+    let held_out = |said: &Recommendation| Figure {
+        name: "share in the right order".into(),
+        value: said.antisymmetric.ordered.mean,
+        on: format!("{} comparisons", said.comparisons),
+    };
     Ok(RelationFit {
         encoder,
         outcome: done.outcome,
         steps: done.steps,
-        held_out: Some(Figure { name: "share in the right order".into(), value: said.antisymmetric.ordered.mean, on }),
+        held_out: said.map(held_out),
         choices,
         history: Vec::new(),
         masked: 0,
-        evidence: Some(Evidence::Order(rows)),
+        evidence: if rows.is_empty() { None } else { Some(Evidence::Order(rows)) },
         known: known(&train, keys.len()),
     })
+}
+
+/// How comparisons that nothing saw are ordered.
+fn tested(
+    test: &Comparisons,
+    encoder: &DualEncoder,
+    keys: &Features,
+    utilities: &[f64],
+) -> Result<Vec<(String, OrderSummary)>> {
+    let scores = Scores::new(encoder, keys)?;
+    let named = [
+        ("model", order(test, |a, b| scores.log_odds(a, b))),
+        (RIVAL, order(test, |a, b| utilities[a as usize] - utilities[b as usize])),
+    ];
+    Ok(named.into_iter().filter_map(|(name, own)| Some((name.to_string(), own?))).collect())
 }
 
 /// What the model is compared with.
