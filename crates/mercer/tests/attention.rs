@@ -341,7 +341,8 @@ fn a_million_keys() {
     for deviation in [0.0, 1e-6, 0.05, 1.0] {
         let scores = normal(n, deviation, "million");
         let best = (0..n).max_by(|&i, &j| scores[i].total_cmp(&scores[j])).unwrap();
-        for map in [Map::Softmax, Map::Sparsemax, entmax(1.5), entmax(1.25), entmax(3.0)] {
+        let powers: &[Map] = if deviation == 1.0 { &[entmax(1.25), entmax(3.0)] } else { &[] };
+        for &map in [Map::Softmax, Map::Sparsemax, entmax(1.5)].iter().chain(powers) {
             let p = weights(map, &scores, 1.0);
             let case = format!("{map}, deviation {deviation}");
             // In parts: a running sum of equal small numbers drifts.

@@ -107,8 +107,7 @@ fn newton<const FMA: bool>(law: &Law, z: &[f64], start: f64) -> Root {
             Kind::Square => square(z, m),
             _ => steep::<FMA>(law, z, m),
         };
-        // NaN ends it, too.
-        if !(step > 2.0 * f64::EPSILON * m) {
+        if step.is_nan() || step <= 2.0 * f64::EPSILON * m {
             break;
         }
         m -= step;
@@ -191,7 +190,7 @@ fn flat<const FMA: bool>(law: &Law, z: &[f64]) -> Root {
         let slope;
         (sum, slope, _) = distances::<FMA>(law, z, anchor, offset);
         let step = (1.0 - sum) / slope;
-        if !(step > 2.0 * f64::EPSILON * offset) {
+        if step.is_nan() || step <= 2.0 * f64::EPSILON * offset {
             break;
         }
         offset += step;
