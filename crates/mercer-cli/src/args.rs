@@ -402,7 +402,7 @@ pub(crate) struct AttendArgs {
     #[arg(long, value_name = "MAP", default_value = "softmax")]
     pub(crate) map: String,
     /// Temperature that scores are divided by, or auto: as low as the guarantee needs
-    #[arg(long, value_name = "T", default_value = "auto")]
+    #[arg(long, value_name = "T", default_value = "auto", allow_hyphen_values = true)]
     pub(crate) temperature: String,
     /// Share of the queries that auto serves, of those that do not tie
     #[arg(long, value_name = "S", default_value_t = 1.0)]

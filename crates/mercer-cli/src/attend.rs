@@ -84,7 +84,7 @@ fn request(arguments: &AttendArgs, map: Map, model: &Model, console: &mut Consol
         (Some(eta), _) => eta,
         (None, Some(proven)) => {
             console.note(format!(
-                "error of the scores: {} at most, proven (the model file's certificate)",
+                "error of the scores: {} at most, proven by the model file's certificate (--eta 0 speaks of the model's own scores)",
                 number(proven)
             ));
             proven

@@ -222,9 +222,15 @@ fn write(path: &PathBuf, table: &ComparisonTable, rows: &[KeyUtility]) -> Result
         columns.push(("query_id", id_column(&table.queries.ids, rows.iter().map(|row| row.query as usize))));
     }
     columns.push(("key_id", id_column(&table.key_items().ids, rows.iter().map(|row| row.key as usize))));
-    columns.push(("level", float(&|row| row.level.map(f64::from))));
-    columns.push(("utility", float(&|row| row.utility)));
-    columns.push(("standard_error", float(&|row| row.standard_error)));
+    // A column that no key has a number in is left out.
+    let mut add = |name: &'static str, of: &dyn Fn(&KeyUtility) -> Option<f64>| {
+        if rows.iter().any(|row| of(row).is_some()) {
+            columns.push((name, float(of)));
+        }
+    };
+    add("level", &|row| row.level.map(f64::from));
+    add("utility", &|row| row.utility);
+    add("standard_error", &|row| row.standard_error);
     Ok(mercer_table::write(path, &columns)?)
 }
 
