@@ -196,10 +196,8 @@ fn units(report: &Comparisons, unit: HeldOutUnit) -> Comparisons {
     let mut of = vec![0; report.len()];
     if unit == HeldOutUnit::Pairs {
         order.sort_by_key(|&c| pair(report, c));
-        let mut count = 0;
-        for own in order.chunk_by(|&a, &b| pair(report, a) == pair(report, b)) {
-            own.iter().for_each(|&c| of[c] = count);
-            count += 1;
+        for (unit, own) in order.chunk_by(|&a, &b| pair(report, a) == pair(report, b)).enumerate() {
+            own.iter().for_each(|&c| of[c] = unit as u32);
         }
     } else {
         of = (0..report.len() as u32).collect();
