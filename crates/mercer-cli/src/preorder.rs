@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use mercer::fit::{AntisymmetricOptions, Recommendation, Recommended, antisymmetric};
 use mercer::preorder::{
-    self, AxiomOptions, Axioms, Cycle, Estimated, LikelihoodOptions, Rankings, Reading, Utility, axioms, bradley_terry,
-    bradley_terry_by_query, plackett_luce,
+    self, AxiomOptions, Axioms, Cycle, Estimated, LikelihoodOptions, NoMaximum, Rankings, Reading, Utility, axioms,
+    bradley_terry, bradley_terry_by_query, no_maximum, no_maximum_of_rankings, plackett_luce,
 };
 use mercer::{Comparisons, with_threads};
 use mercer_table::{ComparisonTable, OutColumn};
@@ -137,6 +137,10 @@ type Estimates = (&'static str, Vec<Estimate>, Option<String>);
 /// Utilities of maximum likelihood: Plackett and Luce's of whole rankings, else Bradley and Terry's; what has no maximum says why.
 fn estimate(table: &ComparisonTable, options: &LikelihoodOptions) -> mercer::Result<Estimates> {
     let keys = table.key_items().len();
+    let named = |why: Option<NoMaximum>, error: mercer::Error| match why {
+        Some(why) => format!("{}; {}", why.describe(|key| table.key_items().label(key as usize)), why.remedy()),
+        None => error.to_string(),
+    };
     let all = |estimated| Estimate { query: 0, keys: (0..keys as u32).collect(), estimated };
     if let (Some(rankings), false) = (&table.rankings, table.has_query) {
         let places = |at: usize| rankings.places(at).map(<[u32]>::to_vec).collect();
@@ -145,24 +149,27 @@ fn estimate(table: &ComparisonTable, options: &LikelihoodOptions) -> mercer::Res
         let rankings = Rankings::new(&orders, Some(weights))?;
         return Ok(match plackett_luce(&rankings, keys, options) {
             Ok(estimated) => ("Plackett and Luce", vec![all(estimated)], None),
-            Err(error) => ("Plackett and Luce", Vec::new(), Some(error.to_string())),
+            Err(error) => {
+                ("Plackett and Luce", Vec::new(), Some(named(no_maximum_of_rankings(&rankings, keys), error)))
+            }
         });
     }
     let name = "Bradley and Terry";
     if !table.has_query {
         return Ok(match bradley_terry(&table.comparisons, keys, options) {
             Ok(estimated) => (name, vec![all(estimated)], None),
-            Err(error) => (name, Vec::new(), Some(error.to_string())),
+            Err(error) => (name, Vec::new(), Some(named(no_maximum(&table.comparisons, keys), error))),
         });
     }
-    let (mut found, mut failed) = (Vec::new(), Vec::new());
+    let (mut found, mut failed) = (Vec::new(), 0);
     for own in bradley_terry_by_query(&table.comparisons, options) {
         match own {
             Ok(own) => found.push(Estimate { query: own.query, keys: own.keys, estimated: own.estimated }),
-            Err(error) => failed.push(error.to_string()),
+            Err(_) => failed += 1,
         }
     }
-    let without = failed.first().map(|first| format!("{}; the first: {first}", counted_queries(failed.len())));
+    let why = "keys that no comparison joins, or groups between which all preferences go one way; give a penalty such as 0.01";
+    let without = (failed > 0).then(|| format!("{} have {why}", counted_queries(failed)));
     Ok((name, found, without))
 }
 

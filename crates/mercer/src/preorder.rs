@@ -23,6 +23,7 @@ pub(crate) use bradley_terry::Answers;
 pub use bradley_terry::{QueryEstimate, bradley_terry, bradley_terry_by_query};
 pub use cycle::Cycle;
 pub use debreu::{Utility, utilities};
+pub use existence::{NoMaximum, no_maximum, no_maximum_of_rankings};
 pub use maximum::{Estimated, LikelihoodOptions};
 pub use observed::Reading;
 pub(crate) use observed::{ComparedPair, pooled};

@@ -53,7 +53,7 @@ pub fn plackett_luce(rankings: &Rankings, keys: usize, options: &LikelihoodOptio
 }
 
 /// Who was listed above whom: from the keys of each group to an auxiliary key, from there to the keys of the next group.
-fn beats(rankings: &Rankings, keys: usize) -> Graph {
+pub(crate) fn beats(rankings: &Rankings, keys: usize) -> Graph {
     let mut pairs = Vec::new();
     let mut auxiliary = keys as u32;
     for at in 0..rankings.len() {
