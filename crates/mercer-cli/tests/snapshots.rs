@@ -30,9 +30,23 @@ fn output(words: &[String]) -> String {
 
 #[test]
 fn help() {
-    for verb in
-        ["", "fit", "plan", "predict", "evaluate", "certify", "verify", "embed", "search", "info", "completions", "man"]
-    {
+    let verbs = [
+        "",
+        "fit",
+        "plan",
+        "predict",
+        "evaluate",
+        "certify",
+        "preorder",
+        "verify",
+        "embed",
+        "search",
+        "attend",
+        "info",
+        "completions",
+        "man",
+    ];
+    for verb in verbs {
         let words: Vec<String> = verb.split_whitespace().chain(["--help"]).map(String::from).collect();
         check(&format!("help-{}.txt", if verb.is_empty() { "mercer" } else { verb }), &output(&words));
     }
