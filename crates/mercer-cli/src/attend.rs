@@ -252,7 +252,8 @@ fn certificate(c: &Certificate, queries: &ItemTable) -> String {
     match c.keys_held {
         Some(KeysHeld::All) => text += "  the temperature holds for any number of keys at these gaps\n",
         Some(KeysHeld::UpTo(most)) => {
-            let _ = writeln!(text, "  the temperature holds up to {} keys at these gaps", number(most));
+            let most = if most < 1e15 { format!("{most:.0}") } else { number(most) };
+            let _ = writeln!(text, "  the temperature holds up to {most} keys at these gaps");
         }
         None => {}
     }
