@@ -115,7 +115,7 @@ fn a_learned_relation_selects_as_the_relation_does() {
 #[test]
 fn with_all_rivals_at_the_margin_the_guarantee_ends_where_it_says() {
     let eps = 1e-3;
-    for n in [10usize, 1000] {
+    for n in [10usize, 1000, 10_000] {
         let keys = |count: usize| -> Vec<f32> { (0..count).map(|j| if j == 7 { 1.0 } else { 0.5 }).collect() };
         let beta = inverse_temperature(Map::Softmax, n, 0.5, eps).unwrap();
         let request = Request { temperature: Temperature::Given { beta }, ..Request::default() };
