@@ -247,7 +247,8 @@ fn measure(data: &Data, arguments: &Arguments) -> Result<Line, Failure> {
         Request { map: Map::entmax(1.5)?, temperature: Temperature::Auto { share }, eps, ..Request::default() };
     let entmax = certified.attend(&queries, &request)?;
     let exact_ones = entmax.queries.iter().filter(|own| own.guaranteed == Some(1.0) && own.selected_weight() == 1.0);
-    let peak = peak(Precision::F32);
+    // The most of several: other work may only lower it.
+    let peak = (0..9).map(|_| peak(Precision::F32)).fold(0.0, f64::max);
     let ([own, own_cpu], [others, others_cpu]) = (own.medians(), others.medians());
     let efforts = &found.efforts;
     let sum = |f: &dyn Fn(usize) -> f64| (0..q).map(f).sum::<f64>() / q as f64;

@@ -156,6 +156,17 @@ fn ties_are_named_and_served_by_no_temperature() {
     assert_eq!(attend(&queries, &keys, 2, None, &request).unwrap().certificate.tied, [0, 1, 2]);
 }
 
+#[test]
+fn a_single_key_takes_it_all() {
+    for map in maps() {
+        let found =
+            attend(&[0.5, -2.0], &[3.0], 1, Some((&[7.0, 8.0], 2)), &Request { map, ..Request::default() }).unwrap();
+        assert_eq!((found.certificate.beta, found.certificate.guaranteed), (0.0, Some(1.0)));
+        assert!(found.certificate.keys_held.unwrap().holds(1) && found.certificate.tied.is_empty());
+        assert!(found.queries.iter().all(|q| q.selected_weight() == 1.0 && q.output == [7.0, 8.0]));
+    }
+}
+
 /// Outputs by sums over all keys, and the diameter of the values (here at most twice the largest norm).
 fn naive(queries: &[f32], keys: &[f32], dim: usize, values: &[f32], width: usize, beta: f64) -> Vec<f64> {
     let mut all = Vec::new();

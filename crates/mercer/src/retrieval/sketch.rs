@@ -82,7 +82,7 @@ fn norm(row: impl Iterator<Item = f64>) -> f64 {
     row.map(|v| v * v).sum::<f64>().sqrt()
 }
 
-/// `row / unit`, with what it takes of the largest numbers that `f32` has.
+/// `row / unit`, exactly.
 fn scaled(row: &[f32], unit: f64) -> impl Iterator<Item = f64> {
     row.iter().map(move |v| f64::from(*v) / unit)
 }
@@ -201,38 +201,37 @@ impl Tile {
     }
 }
 
-/// The metric `W` for queries and its inverse for residuals: with `v` a principal direction of residuals, `l` the variance of
-/// residuals and `m` the second moment of keys along it, `W = sum sqrt(w) v v^T` with `w = sqrt(l / m)`; best for queries that are
-/// spread as keys are.
+/// The metric `W` for queries and its inverse for residuals: with `v` a principal direction of residuals, `l` their variance and `m`
+/// the second moment of keys along it, `W = sum sqrt(w) v v^T` with `w = sqrt(l / m)`; best for queries that are spread as keys are.
+///
+/// Any weights are right; the directions are orthonormal up to the rounding of `f64`, which [`up`] covers.
 fn metric(
     order: &[Vec<u32>],
     dim: usize,
     residuals: &(dyn Fn(usize) -> Vec<f64> + Sync),
     centres: &[Vec<f32>],
 ) -> (Matrix, Matrix) {
-    let step = order.len().div_ceil(SAMPLED);
-    let chosen: Vec<usize> = (0..order.len()).step_by(step).collect();
+    let chosen: Vec<usize> = (0..order.len()).step_by(order.len().div_ceil(SAMPLED)).collect();
     let rows: Vec<f64> = chosen.iter().flat_map(|&tile| residuals(tile)).collect();
     let middles: Vec<f64> = chosen.iter().flat_map(|&tile| &centres[tile]).map(|v| f64::from(*v)).collect();
-    let covariance = |rows: Vec<f64>| {
+    let moments = |rows: Vec<f64>| {
         let n = rows.len() / dim;
         let columns = Matrix::from_columns(rows, dim, n);
         columns.times_transpose(&columns).scaled(1.0 / n as f64)
     };
-    let (within, between) = (covariance(rows), covariance(middles));
-    let whole = (eigen(&within), Matrix::from_fn(dim, dim, |i, j| f64::from(u8::from(i == j))));
-    let (Some((values, vectors)), one) = whole else { return (whole.1.clone(), whole.1) };
-    let most = values.first().copied().unwrap_or(0.0);
-    if most <= 1e-30 {
-        return (one.clone(), one);
-    }
-    let turned = between.times(&vectors);
-    let weight = |i: usize| {
-        let l = values[i].max(1e-6 * most);
-        let along: f64 = (0..dim).map(|k| vectors[(k, i)] * turned[(k, i)]).sum();
-        (l / (l + along.max(0.0))).sqrt().sqrt()
+    let (within, between) = (moments(rows), moments(middles));
+    let plain = || Matrix::from_fn(dim, dim, |i, j| f64::from(u8::from(i == j)));
+    let Some((values, vectors)) = eigen(&within).filter(|(values, _)| values[0] > 1e-30) else {
+        return (plain(), plain());
     };
-    let weights: Vec<f64> = (0..dim).map(weight).collect();
+    let turned = between.times(&vectors);
+    let weights: Vec<f64> = (0..dim)
+        .map(|i| {
+            let own = values[i].max(1e-6 * values[0]);
+            let along: f64 = (0..dim).map(|k| vectors[(k, i)] * turned[(k, i)]).sum();
+            (own / (own + along.max(0.0))).powf(0.25)
+        })
+        .collect();
     (
         Matrix::from_fn(dim, dim, |i, j| weights[i] * vectors[(j, i)]),
         Matrix::from_fn(dim, dim, |i, j| vectors[(j, i)] / weights[i]),
