@@ -22,6 +22,9 @@ pub(super) const LANES: usize = 16;
 /// Tiles whose keys the metric is made from.
 const SAMPLED: usize = 512;
 
+/// `1.5 * 2^52`.
+const ROUND: f64 = 6_755_399_441_055_744.0;
+
 /// What is known of a tile as a whole.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tile {
@@ -82,16 +85,19 @@ fn norm(row: impl Iterator<Item = f64>) -> f64 {
     row.map(|v| v * v).sum::<f64>().sqrt()
 }
 
-/// `row / unit`, exactly.
+/// `row / unit`, exactly, as `unit` is a power of two.
 fn scaled(row: &[f32], unit: f64) -> impl Iterator<Item = f64> {
-    row.iter().map(move |v| f64::from(*v) / unit)
+    let inverse = 1.0 / unit;
+    row.iter().map(move |v| f64::from(*v) * inverse)
 }
 
 /// Codes of `row` and what one in them is worth.
 fn coded(row: &[f64], largest: f64, codes: &mut Vec<i32>) -> f32 {
     let scale = if largest > 1e-30 { (largest / LARGEST * (1.0 + 1e-6)) as f32 } else { 1.0 };
     codes.clear();
-    codes.extend(row.iter().map(|v| (v / f64::from(scale)).round_ties_even().clamp(-LARGEST, LARGEST) as i32));
+    let inverse = 1.0 / f64::from(scale);
+    // Adding and subtracting this rounds to an integer, without a call where the processor has no instruction for it.
+    codes.extend(row.iter().map(|v| ((v * inverse + ROUND) - ROUND).clamp(-LARGEST, LARGEST) as i32));
     scale
 }
 
