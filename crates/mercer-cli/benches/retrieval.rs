@@ -10,8 +10,9 @@ use std::time::Instant;
 
 use clap::Parser;
 use cpu_time::ProcessTime;
+use mercer::attention::Map;
 use mercer::fit::gradient::{Precision, workload::peak};
-use mercer::retrieval::Certified;
+use mercer::retrieval::{Certified, Request, Temperature, guaranteed_weight};
 use mercer::{Seed, with_threads};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -130,6 +131,13 @@ struct Line {
     /// The largest error against `f64`, relative to the diameter of the values.
     error: f64,
     error_exact: f64,
+    /// The most by which the best key's weight, of all weights in `f64`, is below what its query's margin guarantees; not positive
+    /// where the certificate holds.
+    shortfall: f64,
+    /// The least weight of a best key among the queries that the temperature serves: `1 - eps` at least, unless it was changed.
+    served_weight: f64,
+    /// Of the queries that 1.5-entmax serves at its own temperature the share whose best key has the weight 1.
+    entmax_exact: f64,
     /// By the clock, and of the processor, which other work does not change.
     ms_certified: f64,
     ms_exact: f64,
@@ -162,8 +170,15 @@ impl Clocks {
     }
 }
 
-/// Outputs by sums over all keys in `f64`.
-fn reference(keys: &[f32], values: &[f32], queries: &[f32], dim: usize, width: usize, beta: f64) -> Vec<f64> {
+/// Outputs by sums over all keys in `f64`, and the largest weight of each query.
+fn reference(
+    keys: &[f32],
+    values: &[f32],
+    queries: &[f32],
+    dim: usize,
+    width: usize,
+    beta: f64,
+) -> (Vec<f64>, Vec<f64>) {
     let one = |query: &[f32]| {
         let query: Vec<f64> = query.iter().map(|v| f64::from(*v)).collect();
         let dot = |key: &[f32]| {
@@ -185,9 +200,10 @@ fn reference(keys: &[f32], values: &[f32], queries: &[f32], dim: usize, width: u
             }
         }
         out.iter_mut().for_each(|v| *v /= mass);
-        out
+        (out, 1.0 / mass)
     };
-    queries.par_chunks_exact(dim).map(one).collect::<Vec<_>>().concat()
+    let (outputs, weights): (Vec<Vec<f64>>, Vec<f64>) = queries.par_chunks_exact(dim).map(one).unzip();
+    (outputs.concat(), weights)
 }
 
 /// The largest distance between rows, relative to `diameter`.
@@ -209,9 +225,10 @@ fn measure(data: &Data, arguments: &Arguments) -> Result<Line, Failure> {
     let start = Instant::now();
     let certified = Certified::new(&keys, dim, Some((&values, width)))?;
     let prepared = start.elapsed().as_secs_f64();
-    let mut margins: Vec<f64> = certified.best_two(&queries)?.iter().map(|best| best.margin()).collect();
-    margins.sort_by(f64::total_cmp);
-    let margin = margins[((1.0 - share) * q as f64) as usize].max(1e-9);
+    let margins: Vec<f64> = certified.best_two(&queries)?.iter().map(|best| best.margin()).collect();
+    let mut sorted = margins.clone();
+    sorted.sort_by(f64::total_cmp);
+    let margin = sorted[((1.0 - share) * q as f64) as usize].max(1e-9);
     let beta = arguments.sharper * ((n - 1) as f64 * (1.0 - eps) / eps).ln() / margin;
     let (mut own, mut others) = (Clocks::default(), Clocks::default());
     let (mut found, mut exact) = (None, Vec::new());
@@ -220,8 +237,18 @@ fn measure(data: &Data, arguments: &Arguments) -> Result<Line, Failure> {
         exact = others.time(|| certified.exact(&queries, beta, tolerance))?.outputs;
     }
     let found = found.ok_or("nothing was measured")?;
-    let expected = reference(&keys, &values, &queries, dim, width, beta);
-    let peak = peak(Precision::F32);
+    let (expected, weights) = reference(&keys, &values, &queries, dim, width, beta);
+    let mut shortfall = f64::NEG_INFINITY;
+    for (weight, margin) in weights.iter().zip(&margins).filter(|(_, margin)| **margin > 0.0) {
+        shortfall = shortfall.max(guaranteed_weight(Map::Softmax, n, beta, *margin)? - weight);
+    }
+    let served = weights.iter().zip(&margins).filter(|(_, own)| **own >= margin);
+    let request =
+        Request { map: Map::entmax(1.5)?, temperature: Temperature::Auto { share }, eps, ..Request::default() };
+    let entmax = certified.attend(&queries, &request)?;
+    let exact_ones = entmax.queries.iter().filter(|own| own.guaranteed == Some(1.0) && own.selected_weight() == 1.0);
+    // The most of several: other work may only lower it.
+    let peak = (0..9).map(|_| peak(Precision::F32)).fold(0.0, f64::max);
     let ([own, own_cpu], [others, others_cpu]) = (own.medians(), others.medians());
     let efforts = &found.efforts;
     let sum = |f: &dyn Fn(usize) -> f64| (0..q).map(f).sum::<f64>() / q as f64;
@@ -242,6 +269,9 @@ fn measure(data: &Data, arguments: &Arguments) -> Result<Line, Failure> {
         outside: efforts.iter().map(|e| e.outside).fold(0.0, f64::max),
         error: worst(&found.outputs, &expected, width, 2.0),
         error_exact: worst(&exact, &expected, width, 2.0),
+        shortfall,
+        served_weight: served.map(|(weight, _)| *weight).fold(1.0, f64::min),
+        entmax_exact: exact_ones.count() as f64 / entmax.certificate.served.max(1) as f64,
         ms_certified: short(own),
         ms_exact: short(others),
         ratio: short(others / own),

@@ -115,7 +115,7 @@ fn a_learned_relation_selects_as_the_relation_does() {
 #[test]
 fn with_all_rivals_at_the_margin_the_guarantee_ends_where_it_says() {
     let eps = 1e-3;
-    for n in [10usize, 1000] {
+    for n in [10usize, 1000, 10_000] {
         let keys = |count: usize| -> Vec<f32> { (0..count).map(|j| if j == 7 { 1.0 } else { 0.5 }).collect() };
         let beta = inverse_temperature(Map::Softmax, n, 0.5, eps).unwrap();
         let request = Request { temperature: Temperature::Given { beta }, ..Request::default() };
@@ -154,6 +154,17 @@ fn ties_are_named_and_served_by_no_temperature() {
     // An error of the scores that swallows the margin is a tie, too.
     let request = Request { eta: 0.5, temperature: Temperature::Given { beta: 1.0 }, ..Request::default() };
     assert_eq!(attend(&queries, &keys, 2, None, &request).unwrap().certificate.tied, [0, 1, 2]);
+}
+
+#[test]
+fn a_single_key_takes_it_all() {
+    for map in maps() {
+        let found =
+            attend(&[0.5, -2.0], &[3.0], 1, Some((&[7.0, 8.0], 2)), &Request { map, ..Request::default() }).unwrap();
+        assert_eq!((found.certificate.beta, found.certificate.guaranteed), (0.0, Some(1.0)));
+        assert!(found.certificate.keys_held.unwrap().holds(1) && found.certificate.tied.is_empty());
+        assert!(found.queries.iter().all(|q| q.selected_weight() == 1.0 && q.output == [7.0, 8.0]));
+    }
 }
 
 /// Outputs by sums over all keys, and the diameter of the values (here at most twice the largest norm).

@@ -323,8 +323,11 @@ impl<'a> Certified<'a> {
     /// Queries with norms up to 1, and what they were divided by.
     fn small(&self, queries: &[f32]) -> (Vec<f32>, Vec<f64>) {
         let units: Vec<f64> = queries.chunks_exact(self.dim).map(|row| unit(norm(row))).collect();
-        let rows = queries.chunks_exact(self.dim).zip(&units);
-        let small = rows.flat_map(|(row, unit)| row.iter().map(move |v| (f64::from(*v) / unit) as f32)).collect();
+        let mut small = Vec::with_capacity(queries.len());
+        for (row, unit) in queries.chunks_exact(self.dim).zip(&units) {
+            let inverse = 1.0 / unit;
+            small.extend(row.iter().map(|v| (f64::from(*v) * inverse) as f32));
+        }
         (small, units)
     }
 

@@ -15,6 +15,8 @@ const SAMPLE: usize = 64;
 const ROUNDS: usize = 6;
 /// Keys up to which one level is enough.
 const SMALL: usize = 16 * LEAF;
+/// Keys that a principal direction is made from.
+const DIRECTION: usize = 1024;
 /// Rounds of the power iteration.
 const POWER: usize = 6;
 
@@ -27,6 +29,8 @@ pub(super) fn tiles(keys: &[f32], dim: usize) -> Vec<Vec<u32>> {
     }
     let leaves = n.div_ceil(LEAF);
     let cells = if n <= SMALL { 1 } else { (leaves as f64).sqrt().ceil() as usize };
+    // Many equal keys are one cell: what its clusters cost stays bounded.
+    let most = 2 * cells + SMALL / LEAF;
     let cells = clusters(keys, dim, all, cells, &mut Seed(0).stream("cells"));
     let cut = |(number, cell): (usize, Vec<u32>)| {
         let rows: Vec<f32> = cell.iter().flat_map(|&key| row(keys, dim, key)).copied().collect();
@@ -34,7 +38,7 @@ pub(super) fn tiles(keys: &[f32], dim: usize) -> Vec<Vec<u32>> {
         let mut stream = Seed(number as u64).stream("leaves");
         let mut tiles = Vec::new();
         let mut rest = Vec::new();
-        for leaf in clusters(&rows, dim, own, cell.len().div_ceil(LEAF), &mut stream) {
+        for leaf in clusters(&rows, dim, own, cell.len().div_ceil(LEAF).min(most), &mut stream) {
             halve(&rows, dim, leaf, &mut tiles);
             // Few keys in a tile cost as much as 64: those that are left over share tiles within their cell.
             rest.extend(tiles.pop_if(|tile| tile.len() < TILE / 2).into_iter().flatten());
@@ -140,7 +144,8 @@ fn halve(keys: &[f32], dim: usize, mut members: Vec<u32>, tiles: &mut Vec<Vec<u3
         tiles.push(members);
         return;
     }
-    let direction = principal(keys, dim, &members);
+    let some: Vec<u32> = members.iter().step_by(members.len().div_ceil(DIRECTION)).copied().collect();
+    let direction = principal(keys, dim, &some);
     let place = |key: u32| row(keys, dim, key).iter().zip(&direction).map(|(a, b)| a * b).sum::<f32>();
     let mut placed: Vec<(f32, u32)> = members.iter().map(|&key| (place(key), key)).collect();
     placed.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));

@@ -316,18 +316,21 @@ fn register<T>(all: &[T], i: usize) -> &[T; LANES] {
     &all.as_chunks().0[i]
 }
 
+#[allow(unsafe_code)]
+#[allow(clippy::manual_clamp)] // `clamp` keeps NaN
 #[inline(always)]
 fn scan_body<const FMA: bool>(tile: &Tile, centre: &[f32], lanes: &Lanes, rows: &mut Vec<u32>, bars: &mut Vec<i32>) {
     let scale = 1.0 / tile.scale;
     for (i, centre) in centre.as_chunks::<LANES>().0.iter().enumerate() {
         let (norms, weighted) = (register(&lanes.norms, i), register(&lanes.weighted, i));
         let bounds = register(&lanes.bounds, i);
-        let mut far = [0u32; LANES];
+        // The sign says whether the tile falls short; integers of it vectorise where comparisons do not.
+        let mut short = [0u32; LANES];
         for j in 0..LANES {
-            far[j] = u32::from(centre[j] + reach(tile, norms[j], weighted[j]) >= bounds[j]);
+            short[j] = (centre[j] + reach(tile, norms[j], weighted[j]) - bounds[j]).to_bits() >> 31;
         }
-        let count: u32 = far.iter().sum();
-        if count == 0 {
+        let mut left = (0..LANES).fold(0, |left, j| left | (1 - short[j]) << j);
+        if left == 0 {
             continue;
         }
         let (rests, inverse) = (register(&lanes.rests, i), register(&lanes.inverse, i));
@@ -337,19 +340,21 @@ fn scan_body<const FMA: bool>(tile: &Tile, centre: &[f32], lanes: &Lanes, rows: 
             let missing = bounds[j] - centre[j] - norms[j] * tile.rest - rests[j] * tile.coded;
             let sum = missing * inverse[j] * scale;
             // A sum of this size reaches the bound; one is taken off for what lies between integers, the rest for rounding.
-            own[j] = ((sum - 2.0 - 1e-6 * sum.abs()) as i32).saturating_add(offsets[j]);
+            let bar = (sum - 2.0 - 1e-6 * sum.abs()).max(-1e9).min(1e9);
+            // SAFETY: it is a number between the two bounds: `max` gives the other one for NaN.
+            own[j] = unsafe { bar.to_int_unchecked::<i32>() } + offsets[j];
         }
         let first = (i * LANES) as u32;
-        if count == LANES as u32 {
+        if left == (1 << LANES) - 1 {
             rows.extend(first..first + LANES as u32);
             bars.extend_from_slice(&own);
             continue;
         }
-        for j in 0..LANES {
-            if far[j] > 0 {
-                rows.push(first + j as u32);
-                bars.push(own[j]);
-            }
+        while left != 0 {
+            let j = left.trailing_zeros();
+            rows.push(first + j);
+            bars.push(own[j as usize]);
+            left &= left - 1;
         }
     }
 }

@@ -22,6 +22,9 @@ pub(super) const LANES: usize = 16;
 /// Tiles whose keys the metric is made from.
 const SAMPLED: usize = 512;
 
+/// `1.5 * 2^52`.
+const ROUND: f64 = 6_755_399_441_055_744.0;
+
 /// What is known of a tile as a whole.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tile {
@@ -82,16 +85,19 @@ fn norm(row: impl Iterator<Item = f64>) -> f64 {
     row.map(|v| v * v).sum::<f64>().sqrt()
 }
 
-/// `row / unit`, with what it takes of the largest numbers that `f32` has.
+/// `row / unit`, exactly, as `unit` is a power of two.
 fn scaled(row: &[f32], unit: f64) -> impl Iterator<Item = f64> {
-    row.iter().map(move |v| f64::from(*v) / unit)
+    let inverse = 1.0 / unit;
+    row.iter().map(move |v| f64::from(*v) * inverse)
 }
 
 /// Codes of `row` and what one in them is worth.
 fn coded(row: &[f64], largest: f64, codes: &mut Vec<i32>) -> f32 {
     let scale = if largest > 1e-30 { (largest / LARGEST * (1.0 + 1e-6)) as f32 } else { 1.0 };
     codes.clear();
-    codes.extend(row.iter().map(|v| (v / f64::from(scale)).round_ties_even().clamp(-LARGEST, LARGEST) as i32));
+    let inverse = 1.0 / f64::from(scale);
+    // Adding and subtracting this rounds to an integer, without a call where the processor has no instruction for it.
+    codes.extend(row.iter().map(|v| ((v * inverse + ROUND) - ROUND).clamp(-LARGEST, LARGEST) as i32));
     scale
 }
 
@@ -201,38 +207,37 @@ impl Tile {
     }
 }
 
-/// The metric `W` for queries and its inverse for residuals: with `v` a principal direction of residuals, `l` the variance of
-/// residuals and `m` the second moment of keys along it, `W = sum sqrt(w) v v^T` with `w = sqrt(l / m)`; best for queries that are
-/// spread as keys are.
+/// The metric `W` for queries and its inverse for residuals: with `v` a principal direction of residuals, `l` their variance and `m`
+/// the second moment of keys along it, `W = sum sqrt(w) v v^T` with `w = sqrt(l / m)`; best for queries that are spread as keys are.
+///
+/// Any weights are right; the directions are orthonormal up to the rounding of `f64`, which [`up`] covers.
 fn metric(
     order: &[Vec<u32>],
     dim: usize,
     residuals: &(dyn Fn(usize) -> Vec<f64> + Sync),
     centres: &[Vec<f32>],
 ) -> (Matrix, Matrix) {
-    let step = order.len().div_ceil(SAMPLED);
-    let chosen: Vec<usize> = (0..order.len()).step_by(step).collect();
+    let chosen: Vec<usize> = (0..order.len()).step_by(order.len().div_ceil(SAMPLED)).collect();
     let rows: Vec<f64> = chosen.iter().flat_map(|&tile| residuals(tile)).collect();
     let middles: Vec<f64> = chosen.iter().flat_map(|&tile| &centres[tile]).map(|v| f64::from(*v)).collect();
-    let covariance = |rows: Vec<f64>| {
+    let moments = |rows: Vec<f64>| {
         let n = rows.len() / dim;
         let columns = Matrix::from_columns(rows, dim, n);
         columns.times_transpose(&columns).scaled(1.0 / n as f64)
     };
-    let (within, between) = (covariance(rows), covariance(middles));
-    let whole = (eigen(&within), Matrix::from_fn(dim, dim, |i, j| f64::from(u8::from(i == j))));
-    let (Some((values, vectors)), one) = whole else { return (whole.1.clone(), whole.1) };
-    let most = values.first().copied().unwrap_or(0.0);
-    if most <= 1e-30 {
-        return (one.clone(), one);
-    }
-    let turned = between.times(&vectors);
-    let weight = |i: usize| {
-        let l = values[i].max(1e-6 * most);
-        let along: f64 = (0..dim).map(|k| vectors[(k, i)] * turned[(k, i)]).sum();
-        (l / (l + along.max(0.0))).sqrt().sqrt()
+    let (within, between) = (moments(rows), moments(middles));
+    let plain = || Matrix::from_fn(dim, dim, |i, j| f64::from(u8::from(i == j)));
+    let Some((values, vectors)) = eigen(&within).filter(|(values, _)| values[0] > 1e-30) else {
+        return (plain(), plain());
     };
-    let weights: Vec<f64> = (0..dim).map(weight).collect();
+    let turned = between.times(&vectors);
+    let weights: Vec<f64> = (0..dim)
+        .map(|i| {
+            let own = values[i].max(1e-6 * values[0]);
+            let along: f64 = (0..dim).map(|k| vectors[(k, i)] * turned[(k, i)]).sum();
+            (own / (own + along.max(0.0))).powf(0.25)
+        })
+        .collect();
     (
         Matrix::from_fn(dim, dim, |i, j| weights[i] * vectors[(j, i)]),
         Matrix::from_fn(dim, dim, |i, j| vectors[(j, i)] / weights[i]),
