@@ -2,7 +2,7 @@
 CARGO ?= cargo
 MERCER = target/release/mercer
 
-.PHONY: help build demo verify test lint doc bench bench-fit bench-als bench-train bench-published msrv clean
+.PHONY: help build demo verify test lint doc bench bench-fit bench-als bench-train bench-utility bench-published msrv clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ bench-als: ## Implicit feedback against `implicit` from Python (BENCH="--pairs F
 
 bench-train: ## Training steps against PyTorch where it is at hand (BENCH="--record" writes benchmarks/record)
 	$(CARGO) bench --workspace --bench train -- $(BENCH)
+
+bench-utility: ## Joint utilities from comparisons (BENCH="--rival --record" adds PyTorch and writes benchmarks/record)
+	$(CARGO) bench --workspace --bench utility -- $(BENCH)
 
 bench-published: build ## Definitions with published numbers, benchmarks/definitions (BENCH="--only mammals")
 	$(CARGO) bench --workspace --bench published -- $(BENCH)
