@@ -2,7 +2,7 @@
 CARGO ?= cargo
 MERCER = target/release/mercer
 
-.PHONY: help build demo verify test lint doc bench bench-fit bench-als bench-train bench-attention bench-retrieval bench-published msrv clean
+.PHONY: help build demo verify test lint doc bench bench-fit bench-als bench-train bench-utility bench-attention bench-retrieval bench-published msrv clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,8 @@ bench-attention: ## Attention maps against the package entmax (BENCH="--record" 
 
 bench-retrieval: ## Certified attention over a million keys against exact attention (BENCH="--keys 100000" for less)
 	$(CARGO) bench --workspace --bench retrieval -- $(BENCH)
+bench-utility: ## Joint utilities from comparisons (BENCH="--rival --record" adds PyTorch and writes benchmarks/record)
+	$(CARGO) bench --workspace --bench utility -- $(BENCH)
 
 bench-published: build ## Definitions with published numbers, benchmarks/definitions (BENCH="--only mammals")
 	$(CARGO) bench --workspace --bench published -- $(BENCH)

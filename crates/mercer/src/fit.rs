@@ -25,6 +25,7 @@ mod logistic;
 mod observed;
 mod polish;
 mod spectral;
+mod utility;
 
 pub use crate::relation::Law;
 pub use als::factorise;
@@ -41,6 +42,7 @@ pub(crate) use log_odds::log_odds_form;
 pub use observed::{Table, observed};
 pub use spectral::spectral;
 pub(crate) use spectral::spectral_on;
+pub(crate) use utility::{Utility, UtilityProblem, utility};
 
 use crate::encoder::{Class, DualEncoder};
 use crate::error::{Error, Result};
@@ -130,7 +132,7 @@ pub enum Dimension {
 
 impl Dimension {
     /// The dimension, where it was given.
-    fn fixed(self) -> Option<usize> {
+    pub(crate) fn fixed(self) -> Option<usize> {
         match self {
             Dimension::Fixed(dim) => Some(dim),
             _ => None,

@@ -25,6 +25,29 @@ const SAMPLE: usize = 10_000;
 const CUTOFF: f64 = 1e-4;
 
 impl FeatureMap {
+    /// The principal components of these units over `sample`, at most `rank`; `None` if the units say nothing there.
+    ///
+    /// With `white` all of them have one size, with mean squares that sum to 1, too.
+    pub(crate) fn of(hidden: Hidden, sample: &Features, rank: usize, white: bool) -> Option<FeatureMap> {
+        let n = hidden.units() + 1;
+        let a = Matrix::from_fn(n, n, |i, j| f64::from(u8::from(i == j)));
+        let mut map = FeatureMap { hidden: hidden.rounded(), a }.reduced(sample)?.leading(rank);
+        if white {
+            let f = map.evaluate(sample);
+            for j in 0..f.columns() {
+                let square: f64 = f.column(j).iter().map(|v| v * v).sum::<f64>() / sample.len() as f64;
+                let factor = (square * f.columns() as f64).sqrt().recip();
+                map.a.column_mut(j).iter_mut().for_each(|v| *v *= factor);
+            }
+        }
+        Some(map)
+    }
+
+    /// The leading `rank` features.
+    pub(crate) fn leading(&self, rank: usize) -> FeatureMap {
+        FeatureMap { hidden: self.hidden.clone(), a: self.a.leading_columns(rank.min(self.a.columns())) }
+    }
+
     fn hidden_features(&self, items: &Features) -> Matrix {
         self.hidden.evaluate(&Inputs::new(&self.hidden.scaling.apply(items)))
     }

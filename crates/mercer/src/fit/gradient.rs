@@ -62,6 +62,7 @@ pub use net::Precision;
 pub use schedule::Schedule;
 pub use start::{Shape, Start};
 pub use trainer::train;
+pub(crate) use trainer::usual_batch;
 
 use crate::encoder::DualEncoder;
 use crate::error::{Error, Result};

@@ -386,7 +386,7 @@ fn sample(items: &Features) -> Features {
 fn batch_size(data: &Loaded<'_>, options: &Options, choices: &mut Vec<Choice>) -> usize {
     let (rows, examples) = (data.train.query.len(), data.train.len());
     let batch = options.batch.unwrap_or_else(|| {
-        let batch = (rows / 100).next_power_of_two().clamp(256, 4096);
+        let batch = usual_batch(rows);
         choices.push(Choice::new(
             "examples a step",
             batch.min(rows),
@@ -396,6 +396,11 @@ fn batch_size(data: &Loaded<'_>, options: &Options, choices: &mut Vec<Choice>) -
     });
     // Lists count by their pairs.
     (batch * examples / rows).clamp(1, examples)
+}
+
+/// Examples a step out of so many where nobody named them.
+pub(crate) fn usual_batch(examples: usize) -> usize {
+    (examples / 100).next_power_of_two().clamp(256, 4096)
 }
 
 fn sampler<'a>(data: &'a Loaded<'a>, options: &Options, batch: usize) -> Sampler<'a> {
