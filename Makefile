@@ -5,7 +5,7 @@ MERCER = target/release/mercer
 .PHONY: help build demo verify test lint doc bench bench-fit bench-als bench-train bench-utility bench-attention bench-retrieval bench-published msrv clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the release binary, target/release/mercer
 	$(CARGO) build --release --workspace --bins
@@ -49,6 +49,7 @@ bench-attention: ## Attention maps against the package entmax (BENCH="--record" 
 
 bench-retrieval: ## Certified attention over a million keys against exact attention (BENCH="--keys 100000" for less)
 	$(CARGO) bench --workspace --bench retrieval -- $(BENCH)
+
 bench-utility: ## Joint utilities from comparisons (BENCH="--rival --record" adds PyTorch and writes benchmarks/record)
 	$(CARGO) bench --workspace --bench utility -- $(BENCH)
 

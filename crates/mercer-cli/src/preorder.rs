@@ -1,7 +1,7 @@
 //! `mercer preorder`: which axioms comparisons keep, their utilities, and which model they ask for.
 
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use mercer::fit::{AntisymmetricOptions, Recommendation, Recommended, antisymmetric};
 use mercer::preorder::{
@@ -220,7 +220,7 @@ fn recommend(comparisons: &Comparisons, items: usize, seed: mercer::Seed) -> (Op
     }
 }
 
-fn write(path: &PathBuf, table: &ComparisonTable, rows: &[KeyUtility]) -> Result<(), Failure> {
+fn write(path: &Path, table: &ComparisonTable, rows: &[KeyUtility]) -> Result<(), Failure> {
     let float = |of: &dyn Fn(&KeyUtility) -> Option<f64>| {
         OutColumn::Floats(rows.iter().map(|row| of(row).map_or(f32::NAN, |v| v as f32)).collect())
     };

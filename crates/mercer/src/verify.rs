@@ -93,8 +93,19 @@ pub struct WeightFigure {
     pub relation: String,
     /// What the weights are plotted against.
     pub over: WeightsOver,
-    /// A map's name, its measured weights and its guaranteed ones, each `(number of keys or inverse temperature, weight)`.
-    pub curves: Vec<(String, Vec<(f64, f64)>, Vec<(f64, f64)>)>,
+    /// One for each map.
+    pub curves: Vec<WeightCurve>,
+}
+
+/// Weights of the best key under one map, each `(number of keys or inverse temperature, weight)`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WeightCurve {
+    /// The map.
+    pub map: String,
+    /// What was seen.
+    pub measured: Vec<(f64, f64)>,
+    /// What is guaranteed.
+    pub guaranteed: Vec<(f64, f64)>,
 }
 
 /// What the weights of a [`WeightFigure`] are plotted against.

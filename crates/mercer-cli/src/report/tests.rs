@@ -12,7 +12,7 @@ use mercer::pipeline::{KernelFit, PairTable, Population, TableFit, fit_kernel, f
 use mercer::plan::{Need, Plan, Size, Wish, plan_relation, plan_table};
 use mercer::spectrum::{Anchors, FloorOptions, floors, sampled};
 use mercer::verify::{
-    Claim, ErrorFigure, NeuronFigure, SpectrumFigure, Verification, WeightFigure, WeightsOver, WorstFigure,
+    Claim, ErrorFigure, NeuronFigure, SpectrumFigure, Verification, WeightCurve, WeightFigure, WeightsOver, WorstFigure,
 };
 use mercer::{Class, Features, Kernel, Law, Pairs, PointRelation, Relation, Seed};
 use mercer_report::Page;
@@ -128,7 +128,11 @@ fn weights() -> Vec<WeightFigure> {
     let figure = |over| WeightFigure {
         relation: "a random relation".into(),
         over,
-        curves: vec![("softmax".into(), curve([10.0, 100.0, 1000.0]), curve([1.0, 10.0, 100.0]))],
+        curves: vec![WeightCurve {
+            map: "softmax".into(),
+            measured: curve([10.0, 100.0, 1000.0]),
+            guaranteed: curve([1.0, 10.0, 100.0]),
+        }],
     };
     vec![figure(WeightsOver::Keys), figure(WeightsOver::InverseTemperature)]
 }

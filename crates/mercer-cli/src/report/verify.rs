@@ -84,9 +84,9 @@ fn weight_plot(figure: &WeightFigure) -> Plot {
     };
     let plot = Plot::new(format!("Weight against {over}: {}", figure.relation), Axis::log(x), Axis::linear("weight"))
         .caption(caption);
-    figure.curves.iter().fold(plot, |plot, (map, measured, bound)| {
-        plot.series(Series::line(format!("{map}, guaranteed"), bound.clone()).dashed())
-            .series(Series::line(map.clone(), measured.clone()))
+    figure.curves.iter().fold(plot, |plot, curve| {
+        plot.series(Series::line(format!("{}, guaranteed", curve.map), curve.guaranteed.clone()).dashed())
+            .series(Series::line(curve.map.clone(), curve.measured.clone()))
     })
 }
 

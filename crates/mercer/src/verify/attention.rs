@@ -7,7 +7,7 @@ use crate::relation::{Law, PointRelation};
 use crate::retrieval::{Certified, KeysHeld, Request, Temperature, guaranteed_weight, inverse_temperature, keys_held};
 use crate::rows::Features;
 use crate::seed::{Seed, Stream};
-use crate::verify::{Verification, WeightFigure, WeightsOver};
+use crate::verify::{Verification, WeightCurve, WeightFigure, WeightsOver};
 
 /// The best key's weight shall be `1 - EPS`.
 const EPS: f64 = 1e-3;
@@ -100,7 +100,7 @@ fn selection(found: &mut Verification, seed: Seed) -> Result<()> {
         found.weights.push(WeightFigure {
             relation: format!("{}, the least of {QUERIES} queries", items.relation),
             over: WeightsOver::Keys,
-            curves: vec![(Map::Softmax.to_string(), measured, bounds)],
+            curves: vec![WeightCurve { map: Map::Softmax.to_string(), measured, guaranteed: bounds }],
         });
         found.weights.push(over_temperatures(&items)?);
     }
@@ -126,7 +126,7 @@ fn over_temperatures(items: &Items) -> Result<WeightFigure> {
             curve.push((beta, attended.queries[0].selected_weight()));
             bound.push((beta, guaranteed_weight(map, n, beta, gap)?));
         }
-        curves.push((map.to_string(), curve, bound));
+        curves.push(WeightCurve { map: map.to_string(), measured: curve, guaranteed: bound });
     }
     let relation = format!("{}, one query and {n} keys", items.relation);
     Ok(WeightFigure { relation, over: WeightsOver::InverseTemperature, curves })
