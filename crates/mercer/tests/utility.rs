@@ -62,7 +62,7 @@ impl World {
         for (q, own) in self.fresh[0].chunks_exact(d).zip(scores.chunks_exact(y.len())) {
             let truth: Vec<f64> = self.fresh[1].chunks_exact(d).map(|y| (self.utility)(q, y)).collect();
             let top = |of: &dyn Fn(usize) -> f64| (0..y.len()).fold(0, |b, j| if of(j) > of(b) { j } else { b });
-            best += f64::from(u8::from(top(&|j| f64::from(own[j])) == top(&|j| truth[j])));
+            best += f64::from(u8::from(top(&|j| own[j]) == top(&|j| truth[j])));
             right += (1..y.len()).filter(|&j| (own[j] > own[j - 1]) == (truth[j] > truth[j - 1])).count() as f64;
         }
         (best / x.len() as f64, right / (x.len() * (y.len() - 1)) as f64)
