@@ -64,8 +64,12 @@ pub fn fit_comparisons(table: &ComparisonTable<'_>, options: &Options, training:
     let (split, choice) = split(table, options.seed, training)?;
     let [train, valid, test] = [Split::Train, Split::Valid, Split::Test].map(|wanted| table.part(&split, wanted));
     let (shape, dimension) = shape(table, options, training)?;
-    let parts = Parts { table, train: &train, valid: &valid };
+    let (planned, parts) = (shape.dim, Parts { table, train: &train, valid: &valid });
     let mut fitted = parts.fit(shape, options, training)?;
+    let dimension = match fitted.encoder.dim() {
+        dim if dim == planned => dimension,
+        dim => Choice::new("dimension", dim, "the rank of the closed form, by held-out comparisons"),
+    };
     let scorer = Scorer::new(&fitted.encoder, table.queries, table.keys)?;
     let wins = win_shares(&train, keys.len());
     let evidence = (!test.is_empty()).then(|| {
