@@ -66,7 +66,7 @@ const CASES: &[Case] = &[
     case("preorder, a page that is none", &[("g.csv", b"winner,loser\na,b\n")], "preorder @g.csv --report @g.txt", 2, &["--report", ".html"]),
     case("antisymmetric model of pairs", &[], "fit @pairs.csv --method antisymmetric", 2, &["antisymmetric", "comparisons"]),
     case("antisymmetric model with queries", &[("g.csv", b"user,better,worse\nu,a,b\nu,b,c\nv,c,a\n")], "fit @g.csv --method antisymmetric", 1, &["have queries", "joint utility"]),
-    case("antisymmetric model of an odd rank", &[("g.csv", b"winner,loser\na,b\nb,c\nc,a\n")], "fit @g.csv --method antisymmetric --dim 3", 1, &["rank", "even", "3"]),
+    case("antisymmetric model of an odd rank", &[("g.csv", b"winner,loser\na,b\nb,c\nc,a\n")], "fit @g.csv --method antisymmetric --dim 3", 2, &["rank", "even", "3"]),
     case("no sides", &[("a.csv", b"from,to,value\n1,2,0.5\n")], "fit @a.csv", 1, &["two sides", "--x COL --y COL", "`from`"]),
     case("missing column of --value", &[], "fit @pairs.csv --value valeu", 1, &["`valeu`", "did you mean `value`", "--value"]),
     case("missing column of --x", &[], "fit @pairs.csv --x left --y y", 1, &["`left`", "--x"]),

@@ -88,19 +88,24 @@ fn tournament(beats: impl Fn(u32, u32) -> bool, repeats: usize) -> Result<Compar
     Comparisons::new(vec![0; preferred.len()], preferred, other, None)
 }
 
-/// Share of the comparisons that utilities and the antisymmetric model order rightly.
+/// Share of the comparisons that utilities and the antisymmetric model order rightly; ties count half.
 fn signs(comparisons: &Comparisons, fit: &Antisymmetric) -> Result<[f64; 2]> {
     let items = Features::one_hot(ITEMS as usize);
     let n = ITEMS as usize;
     let block = fit.encoder.block(0, &items.rows(), &items.rows())?;
     let utilities = &fit.bradley_terry.utilities;
-    let mut right = [0; 2];
+    let share = |difference: f64| match difference {
+        d if d > 0.0 => 1.0,
+        d if d < 0.0 => 0.0,
+        _ => 0.5,
+    };
+    let mut right = [0.0; 2];
     for (&a, &b) in comparisons.preferred().iter().zip(comparisons.other()) {
         let (a, b) = (a as usize, b as usize);
-        right[0] += usize::from(utilities[a] > utilities[b]);
-        right[1] += usize::from(block[a * n + b] > 0.0);
+        right[0] += share(utilities[a] - utilities[b]);
+        right[1] += share(block[a * n + b]);
     }
-    Ok(right.map(|count| count as f64 / comparisons.len() as f64))
+    Ok(right.map(|sum| sum / comparisons.len() as f64))
 }
 
 fn cycles(found: &mut Verification, seed: Seed) -> Result<()> {
