@@ -5,7 +5,7 @@
 //! 2. With the winners `f` and `g` the core of `u = f(q)^T C g(y)` minimises Bradley and Terry's loss with a ridge, which is
 //!    convex, by L-BFGS. The ridge falls by factors of ten as long as the held-out loss does. Consistent answers have no finite
 //!    maximum of the likelihood: there the scores grow as the ridge falls, and near ties count more and more.
-//! 3. A decomposition in the metric of the features gives the best core of every rank; the held-out loss chooses the rank.
+//! 3. A decomposition in the metric of the features gives the best core of every rank; the held-out loss says where to cut.
 //! 4. The factors of that rank go down the likelihood themselves, now under the nuclear norm.
 
 mod contest;
@@ -54,7 +54,8 @@ const GAIN: f64 = 1e-4;
 const LOOK: usize = 5;
 /// Ridges of the factors, each a tenth of the one before.
 const FACTOR_RIDGES: usize = 6;
-/// A rank is kept where its held-out loss is within this share of the lowest.
+/// The largest rank is taken whose held-out loss is within this share of the lowest. Small components are below the noise of
+/// held-out comparisons, and yet decide which key is the best: they are cut only where they do harm.
 const SLACK: f64 = 0.002;
 /// Largest rank where nothing else is asked.
 const LARGEST: usize = 64;
@@ -171,8 +172,11 @@ fn truncate(
     let (a, b) = (factor(&u, &x), factor(&v, &y));
     let losses = valid.compared().mean_losses(&a, &b);
     let lowest = losses.iter().fold(f64::INFINITY, |a, &b| a.min(b));
-    let rank = losses.iter().position(|l| *l <= (1.0 + SLACK) * lowest).unwrap_or(most).max(1);
-    let reason = format!("held-out loss {:.4} at this rank, {:.4} at {most}", losses[rank], losses[most]);
+    let rank = losses.iter().rposition(|l| *l <= (1.0 + SLACK) * lowest).unwrap_or(most).max(1);
+    let reason = format!(
+        "held-out loss {:.4} at this rank, {lowest:.4} at the best, {:.4} at {most}",
+        losses[rank], losses[most]
+    );
     choices.push(Choice::new("rank", rank, reason));
     Ok((a.leading_columns(rank), b.leading_columns(rank)))
 }
