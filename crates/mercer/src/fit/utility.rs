@@ -47,15 +47,25 @@ const MOST: usize = 200_000;
 const WORK: usize = 250_000_000;
 /// The ridges, relative to the least one at which no core but zero is best.
 const RIDGES: [f64; 9] = [1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10];
-/// Steps of L-BFGS at each ridge.
-const STEPS: usize = 50;
-/// A descent ends where [`LOOK`] steps gained less than this share of the loss.
-const GAIN: f64 = 1e-4;
+/// How far a minimum is followed at each ridge.
+#[derive(Clone, Copy)]
+pub(crate) struct Descent {
+    /// Steps of L-BFGS at the most.
+    pub(crate) steps: usize,
+    /// It ends where [`LOOK`] steps gained less than this share of the loss.
+    pub(crate) gain: f64,
+}
 const LOOK: usize = 5;
+/// Steps that every core gets, and the most that a small one does.
+const STEPS: [usize; 2] = [50, 300];
+/// Entries of the core times queries times steps that a ridge may cost beyond the first of these.
+const DESCENT: usize = 1_200_000_000;
+/// What small components gain is little, beside what noise there is in the loss.
+const GAIN: f64 = 1e-7;
 /// Ridges of the factors, each a tenth of the one before.
 const FACTOR_RIDGES: usize = 6;
-/// The largest rank is taken whose held-out loss is within this share of the lowest. Small components are below the noise of
-/// held-out comparisons, and yet decide which key is the best: they are cut only where they do harm.
+/// The largest rank and the smallest ridge are taken whose held-out loss is within this share of the lowest. Small components are
+/// below the noise of held-out comparisons, and yet decide which key is the best: they are cut or shrunk only where they do harm.
 const SLACK: f64 = 0.002;
 /// Largest rank where nothing else is asked.
 const LARGEST: usize = 64;
@@ -79,11 +89,13 @@ pub(crate) fn utility(problem: &UtilityProblem<'_>, dim: Option<usize>, seed: Se
     let maps = maps.map(|map| map.leading(rank));
     let valid = Grouped::new(&valid, problem.queries, problem.keys);
     let (train, valid) = (train.mapped(&maps), valid.mapped(&maps));
-    let path = descend_core(&train.compared(), &valid.compared(), &RIDGES, STEPS);
+    let cost = train.f.rows() * train.h.rows() * train.f.columns();
+    let steps = (DESCENT / cost.max(1)).clamp(STEPS[0], STEPS[1]);
+    let path = descend_core(&train.compared(), &valid.compared(), &RIDGES, Descent { steps, gain: GAIN });
     choices.push(Choice::new(
         "ridge",
         format!("{:.0e}", path.ridge),
-        format!("lowest held-out loss ({:.4})", path.held_out),
+        format!("the smallest that does no harm: held-out loss {:.4}", path.held_out),
     ));
     let factors = truncate(&path.point, &train, &valid, dim, &mut choices)?;
     let (a, b) = polish(&train.compared(), &valid.compared(), factors, &mut choices);
@@ -94,7 +106,7 @@ pub(crate) fn utility(problem: &UtilityProblem<'_>, dim: Option<usize>, seed: Se
     Ok(Some(Utility { encoder, choices }))
 }
 
-/// The point of a path of falling ridges with the lowest held-out loss.
+/// The last point of a path of falling ridges whose held-out loss is about the lowest.
 struct Found {
     point: Vec<f64>,
     ridge: f64,
@@ -104,11 +116,11 @@ struct Found {
     losses: Vec<f64>,
 }
 
-/// Follows a minimum down the ridges as long as the held-out loss falls.
+/// Follows a minimum down the ridges as long as the held-out loss does not rise.
 fn path(
     start: Vec<f64>,
     ridges: impl Iterator<Item = f64>,
-    steps: usize,
+    descent: Descent,
     objective: impl Fn(&[f64], f64) -> (f64, Vec<f64>),
     held_out: impl Fn(&[f64]) -> Vec<f64>,
 ) -> Found {
@@ -118,16 +130,16 @@ fn path(
         Found { point: point.to_vec(), ridge, held_out: mean, losses }
     };
     let mut best = look(&start, f64::INFINITY);
-    let mut point = start;
+    let (mut lowest, mut point) = (best.held_out, start);
     for ridge in ridges {
         let mut search = Lbfgs::new(point.clone(), objective(&point, ridge));
         let mut mark = search.value;
-        for step in 1..=steps {
+        for step in 1..=descent.steps {
             if !search.step(|p| objective(p, ridge)) {
                 break;
             }
             if step % LOOK == 0 {
-                if search.value > (1.0 - GAIN) * mark {
+                if search.value > (1.0 - descent.gain) * mark {
                     break;
                 }
                 mark = search.value;
@@ -135,7 +147,8 @@ fn path(
         }
         point = search.point;
         let found = look(&point, ridge);
-        if found.held_out < best.held_out {
+        if found.held_out <= (1.0 + SLACK) * lowest {
+            lowest = lowest.min(found.held_out);
             best = found;
         } else if best.ridge.is_finite() {
             break;
@@ -144,12 +157,12 @@ fn path(
     best
 }
 
-fn descend_core(train: &Compared<'_>, valid: &Compared<'_>, ridges: &[f64], steps: usize) -> Found {
+fn descend_core(train: &Compared<'_>, valid: &Compared<'_>, ridges: &[f64], descent: Descent) -> Found {
     let zero = vec![0.0; train.f.rows() * train.h.rows()];
     let (_, slope) = train.core(&zero, 0.0);
     // The Frobenius norm is at least the spectral one, which is the least ridge of a zero solution under the nuclear norm.
     let scale = dot(&slope, &slope).sqrt();
-    path(zero, ridges.iter().map(|r| r * scale), steps, |p, ridge| train.core(p, ridge), |p| valid.losses(p))
+    path(zero, ridges.iter().map(|r| r * scale), descent, |p, ridge| train.core(p, ridge), |p| valid.losses(p))
 }
 
 /// Factors of the core, cut to the rank that the held-out loss chooses.
@@ -210,7 +223,8 @@ fn polish(
     let balance = -dot(&slope, &start) / dot(&start, &start).max(f64::MIN_POSITIVE);
     let first = balance.abs().max(1e-9);
     let ridges = (0..FACTOR_RIDGES).map(|k| first * 0.1f64.powi(k as i32));
-    let found = path(start, ridges, 2 * STEPS, |p, ridge| train.factors(p, dim, ridge), held_out);
+    let descent = Descent { steps: 2 * STEPS[0], gain: GAIN };
+    let found = path(start, ridges, descent, |p, ridge| train.factors(p, dim, ridge), held_out);
     let reason = format!("held-out loss {before:.4} before, {:.4} after", found.held_out);
     let value =
         if found.ridge.is_finite() { format!("nuclear norm, ridge {:.0e}", found.ridge) } else { "as cut".into() };

@@ -5,7 +5,7 @@ use crate::fit::features::FeatureMap;
 use crate::fit::utility::grouped::Grouped;
 use crate::fit::utility::likelihood::Compared;
 use crate::fit::utility::recipes::recipes;
-use crate::fit::utility::{UtilityProblem, descend_core};
+use crate::fit::utility::{Descent, UtilityProblem, descend_core};
 use crate::linalg::Matrix;
 use crate::relation::Comparisons;
 use crate::rows::Features;
@@ -23,6 +23,8 @@ const RIDGES: [f64; 5] = [1e-2, 1e-3, 1e-4, 1e-5, 1e-6];
 /// little, may take more.
 const WORK: usize = 600_000_000;
 const STEPS: [usize; 2] = [10, 50];
+/// A descent of the contest ends where it gains less than this share of the loss.
+const GAIN: f64 = 1e-4;
 
 /// One pair of maps and how it did.
 struct Entry {
@@ -95,7 +97,7 @@ pub(crate) fn contest(problem: &UtilityProblem<'_>, seed: Seed, choices: &mut Ve
             let own = train.compared(maps);
             let size = own.f.rows() * own.h.rows();
             let steps = (WORK / (size * own.f.columns()).max(1)).clamp(STEPS[0], STEPS[1]);
-            let found = descend_core(&own, &valid.compared(maps), &RIDGES, steps);
+            let found = descend_core(&own, &valid.compared(maps), &RIDGES, Descent { steps, gain: GAIN });
             entries.push(Entry { maps, size, losses: found.losses });
         }
         winner(&entries).map(|e| e.maps)
