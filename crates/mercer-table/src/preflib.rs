@@ -105,8 +105,8 @@ pub struct Preflib {
 /// use mercer_table::{Input, read_preflib};
 /// let folder = tempfile::tempdir()?;
 /// let path = folder.path().join("lunch.toi");
-/// std::fs::write(&path, "# NUMBER ALTERNATIVES: 3\n# ALTERNATIVE NAME 1: soup\n# ALTERNATIVE NAME 2: rice\n\
-///                        # ALTERNATIVE NAME 3: bread\n4: 2,{1,3}\n1: 3\n")?;
+/// let names = "# ALTERNATIVE NAME 1: soup\n# ALTERNATIVE NAME 2: rice\n# ALTERNATIVE NAME 3: bread";
+/// std::fs::write(&path, format!("{names}\n4: 2,{{1,3}}\n1: 3\n"))?;
 /// let file = read_preflib(&Input::new(&path))?;
 /// assert_eq!((file.voters(), &file.orders[0].groups), (5, &vec![vec![1], vec![0, 2]]));
 /// # Ok::<(), Box<dyn std::error::Error>>(())

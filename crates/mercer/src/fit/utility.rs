@@ -6,8 +6,10 @@
 //!    convex, by L-BFGS. The ridge falls by factors of ten as long as the held-out loss does. Consistent answers have no finite
 //!    maximum of the likelihood: there the scores grow as the ridge falls, and near ties count more and more.
 //! 3. A decomposition in the metric of the features gives the best core of every rank; the held-out loss says where to cut.
-//! 4. The factors of that rank go down the likelihood themselves, now under the nuclear norm.
+//!    A core in which queries only meet what is linear in the keys ([`additive`]) is taken instead where it is level with the whole one.
+//! 4. The factors of a whole core go down the likelihood themselves, now under the nuclear norm.
 
+mod additive;
 mod contest;
 mod grouped;
 mod likelihood;
@@ -17,9 +19,11 @@ use crate::encoder::{DualEncoder, Form};
 use crate::error::{Error, Result};
 use crate::fit::Choice;
 use crate::fit::lbfgs::Lbfgs;
-use crate::fit::utility::contest::contest;
+use crate::fit::utility::additive::Additive;
+use crate::fit::utility::contest::{contest, is_level};
 use crate::fit::utility::grouped::{Grouped, Mapped};
 use crate::fit::utility::likelihood::Compared;
+use crate::fit::utility::recipes::linear_map;
 use crate::linalg::{Matrix, svd};
 use crate::relation::Comparisons;
 use crate::rows::Features;
@@ -84,26 +88,49 @@ pub(crate) fn utility(problem: &UtilityProblem<'_>, dim: Option<usize>, seed: Se
     let part =
         |of: &Comparisons, most: usize, name: &str| of.select(&seed.stream(name).choose(of.len(), most.min(of.len())));
     let (train, valid) = (part(problem.train, MOST, "utility"), part(problem.valid, MOST, "utility held out"));
-    let train = Grouped::new(&train, problem.queries, problem.keys);
-    let rank = (WORK / train.queries.len().max(1)).isqrt().max(8);
+    let group = Grouped::new(&train, problem.queries, problem.keys);
+    let rank = (WORK / group.queries.len().max(1)).isqrt().max(8);
     let maps = maps.map(|map| map.leading(rank));
     let valid = Grouped::new(&valid, problem.queries, problem.keys);
-    let (train, valid) = (train.mapped(&maps), valid.mapped(&maps));
-    let cost = train.f.rows() * train.h.rows() * train.f.columns();
-    let steps = (DESCENT / cost.max(1)).clamp(STEPS[0], STEPS[1]);
-    let path = descend_core(&train.compared(), &valid.compared(), &RIDGES, Descent { steps, gain: GAIN });
+    let (train, valid) = (group.mapped(&maps), valid.mapped(&maps));
+    let linear = linear_map(problem.keys, seed).map(|map| group.differences(&map));
+    let (path, polished) = best_core(&train, &valid, linear.as_ref(), &mut choices);
     choices.push(Choice::new(
         "ridge",
         format!("{:.0e}", path.ridge),
         format!("the smallest that does no harm: held-out loss {:.4}", path.held_out),
     ));
-    let factors = truncate(&path.point, &train, &valid, dim, &mut choices)?;
-    let (a, b) = polish(&train.compared(), &valid.compared(), factors, &mut choices);
+    let (mut a, mut b) = truncate(&path.point, &train, &valid, dim, &mut choices)?;
+    if polished {
+        (a, b) = polish(&train.compared(), &valid.compared(), (a, b), &mut choices);
+    }
     let [query, key] = maps;
     let width = dim.unwrap_or(a.columns()).max(a.columns());
     let outputs = |c: &Matrix| Matrix::from_fn(c.rows(), width, |i, j| if j < c.columns() { c[(i, j)] } else { 0.0 });
     let encoder = DualEncoder::new(query.tower(&outputs(&a))?, Some(key.tower(&outputs(&b))?), Form::Identity, 1)?;
     Ok(Some(Utility { encoder, choices }))
+}
+
+/// The whole core, or one in which queries only meet what is linear in the keys; and whether its factors may go on by themselves.
+fn best_core(
+    train: &Mapped<'_>,
+    valid: &Mapped<'_>,
+    linear: Option<&Matrix>,
+    choices: &mut Vec<Choice>,
+) -> (Found, bool) {
+    let cost = train.f.rows() * train.h.rows() * train.f.columns();
+    let steps = (DESCENT / cost.max(1)).clamp(STEPS[0], STEPS[1]);
+    let descent = Descent { steps, gain: GAIN };
+    let whole = descend_core(&train.compared(), &valid.compared(), &RIDGES, descent);
+    let Some(additive) = linear.and_then(|linear| Additive::new(train, linear)) else { return (whole, true) };
+    let own = additive.descend(train, valid, &RIDGES, descent);
+    if !is_level(&own.losses, &whole.losses) {
+        return (whole, true);
+    }
+    let (entries, held_out) = (additive.entries(), own.held_out);
+    let reason = format!("{entries} entries do: held-out loss {held_out:.4}, of all {:.4}", whole.held_out);
+    choices.push(Choice::new("core", "queries meet what is linear in the keys", reason));
+    (own, false)
 }
 
 /// The last point of a path of falling ridges whose held-out loss is about the lowest.

@@ -47,11 +47,16 @@ impl Entry {
 
     /// Whether the mean loss is within one standard error of the other's, comparison by comparison.
     fn is_level_with(&self, other: &Entry) -> bool {
-        let differences = || self.losses.iter().zip(&other.losses).map(|(a, b)| a - b);
-        let centre = mean(differences());
-        let variance = mean(differences().map(|d| (d - centre) * (d - centre)));
-        centre <= (variance / self.losses.len().max(1) as f64).sqrt()
+        is_level(&self.losses, &other.losses)
     }
+}
+
+/// Whether the mean of `losses` is within one standard error of that of `others`, comparison by comparison.
+pub(crate) fn is_level(losses: &[f64], others: &[f64]) -> bool {
+    let differences = || losses.iter().zip(others).map(|(a, b)| a - b);
+    let centre = mean(differences());
+    let variance = mean(differences().map(|d| (d - centre) * (d - centre)));
+    centre <= (variance / losses.len().max(1) as f64).sqrt()
 }
 
 /// The smallest core that is level with the best one.

@@ -73,6 +73,12 @@ pub(crate) struct Mapped<'a> {
 }
 
 impl Mapped<'_> {
+    /// The same in other coordinates: `query^T f` and `key^T h`.
+    pub(crate) fn rotated(&self, query: &Matrix, key: &Matrix) -> Mapped<'_> {
+        let (f, h) = (query.transpose_times(&self.f), key.transpose_times(&self.h));
+        Mapped { f, h, starts: self.starts, weight: self.weight }
+    }
+
     pub(crate) fn compared(&self) -> Compared<'_> {
         Compared { f: &self.f, starts: self.starts, h: &self.h, weight: self.weight }
     }

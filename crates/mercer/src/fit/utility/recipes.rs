@@ -55,6 +55,15 @@ fn proposals(isotropic: bool) -> Vec<Proposal> {
     powers.chain(waves).chain([of(Activation::Relu, 1.0)]).collect()
 }
 
+/// The map of what is linear in dense items.
+pub(crate) fn linear_map(items: &Features, seed: Seed) -> Option<FeatureMap> {
+    if items.is_sparse() {
+        return None;
+    }
+    let sample = items.select(&seed.stream("linear").choose(items.len(), SAMPLE.min(items.len())));
+    FeatureMap::of(linear(items.dim()), &sample, items.dim() + 1, true)
+}
+
 /// The inputs themselves.
 fn linear(dim: usize) -> Hidden {
     let weights = Matrix::from_fn(dim, dim, |i, j| f64::from(u8::from(i == j)));
