@@ -41,5 +41,6 @@ def run(task):
     return {"seconds": seconds}
 
 
+print("ready implicit", implicit.__version__, flush=True)
 for line in sys.stdin:
     print(json.dumps(run(json.loads(line))), flush=True)

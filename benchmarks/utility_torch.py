@@ -54,5 +54,6 @@ def run(task):
 
 
 if __name__ == "__main__":
+    print("ready torch", torch.__version__, flush=True)
     for line in sys.stdin:
         print(json.dumps(run(json.loads(line))), flush=True)

@@ -11,12 +11,11 @@
 //! - `wordnet-ranked`: our whole method, with ranking sweeps, beside the same rival.
 
 mod record;
+mod rival;
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use clap::Parser;
@@ -27,6 +26,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use record::{Report, median, root, short, started_as_benchmark};
+use rival::Rival;
 
 /// Fit implicit feedback and print one JSON line for each case.
 #[derive(Parser)]
@@ -210,47 +210,14 @@ struct Task<'a> {
 /// Seconds of a fit, and both sides' embeddings.
 type Answer = (f64, [Vec<f32>; 2]);
 
-/// The rival's process, asked line by line.
-struct Rival {
-    child: Child,
-    answers: BufReader<std::process::ChildStdout>,
-}
-
-impl Rival {
-    fn start(given: Option<&PathBuf>) -> Option<Rival> {
-        let usable = |python: &PathBuf| {
-            Command::new(python).args(["-c", "import implicit, scipy"]).output().is_ok_and(|o| o.status.success())
-        };
-        let told = std::env::var_os("MERCER_PYTHON").map(PathBuf::from);
-        let own = [root().join("benchmarks/.venv/bin/python"), "python3".into()];
-        let python = given.cloned().into_iter().chain(told).chain(own).find(usable)?;
-        let script = root().join("benchmarks/als_implicit.py");
-        let mut child = Command::new(python).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().ok()?;
-        let answers = BufReader::new(child.stdout.take()?);
-        Some(Rival { child, answers })
-    }
-
-    fn run(&mut self, task: &Task<'_>) -> Result<Answer, Box<dyn Error>> {
-        let input = self.child.stdin.as_mut().ok_or("the rival has no input")?;
-        writeln!(input, "{}", serde_json::to_string(task)?)?;
-        let mut line = String::new();
-        self.answers.read_line(&mut line)?;
-        let answer: serde_json::Value = serde_json::from_str(&line)?;
-        let seconds = answer["seconds"].as_f64().ok_or("the rival gave no time")?;
-        let rows = |name: &str| -> Result<Vec<f32>, Box<dyn Error>> {
-            let bytes = std::fs::read(task.out.with_extension(name))?;
-            Ok(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
-        };
-        Ok((seconds, [rows("queries")?, rows("keys")?]))
-    }
-}
-
-impl Drop for Rival {
-    fn drop(&mut self) {
-        // Its input ends, and with it the process.
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
-    }
+fn ask(rival: &mut Rival, task: &Task<'_>) -> Result<Answer, Box<dyn Error>> {
+    let answer: serde_json::Value = serde_json::from_str(&rival.ask(&serde_json::to_string(task)?)?)?;
+    let seconds = answer["seconds"].as_f64().ok_or("the rival gave no time")?;
+    let rows = |name: &str| -> Result<Vec<f32>, Box<dyn Error>> {
+        let bytes = std::fs::read(task.out.with_extension(name))?;
+        Ok(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+    };
+    Ok((seconds, [rows("queries")?, rows("keys")?]))
 }
 
 /// One comparison.
@@ -296,18 +263,21 @@ impl Case<'_> {
             own.push((seconds, self.data.quality([&u, &v], self.dim, arguments.queries), fit.ranking_sweeps));
             if let Some(rival) = rival.as_mut() {
                 let out = folder.path().join("rival");
-                let (seconds, [u, v]) = rival.run(&Task {
-                    pairs: &file,
-                    queries: n,
-                    keys: m,
-                    factors: self.dim,
-                    regularization: self.ridge,
-                    alpha: self.alpha,
-                    iterations: options.sweeps,
-                    seed,
-                    threads: arguments.threads,
-                    out: &out,
-                })?;
+                let (seconds, [u, v]) = ask(
+                    rival,
+                    &Task {
+                        pairs: &file,
+                        queries: n,
+                        keys: m,
+                        factors: self.dim,
+                        regularization: self.ridge,
+                        alpha: self.alpha,
+                        iterations: options.sweeps,
+                        seed,
+                        threads: arguments.threads,
+                        out: &out,
+                    },
+                )?;
                 other.push((seconds, self.data.quality([&u, &v], self.dim, arguments.queries)));
             }
         }
@@ -342,10 +312,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     let arguments = Arguments::parse();
-    let mut rival = Rival::start(arguments.python.as_ref());
-    if rival.is_none() {
-        eprintln!("the rival is left out: no Python with implicit and scipy; see benchmarks/README.md");
-    }
+    let mut rival = Rival::start("als_implicit.py", &[], arguments.python.as_deref());
     let gradients = Solver::Gradients(3);
     let mut report = Report::new("als");
     let wanted = |name: &str| name.contains(&arguments.only);

@@ -4,11 +4,9 @@
 //! turn, so that a change of the clock or of the machine's load meets both; medians are compared.
 
 mod record;
+mod rival;
 
 use std::error::Error;
-use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use clap::Parser;
@@ -17,7 +15,8 @@ use mercer::attention::{AttentionMap, Map};
 use mercer::{Seed, with_threads};
 use serde::Serialize;
 
-use record::{Report, median, root, short, started_as_benchmark};
+use record::{Report, median, short, started_as_benchmark};
+use rival::Rival;
 
 /// Measure attention maps and print one JSON line for each workload.
 #[derive(Parser)]
@@ -95,55 +94,9 @@ struct Line {
     softmax_ratio: f64,
 }
 
-/// PyTorch in a process of its own, asked line by line.
-struct Rival {
-    process: Child,
-    name: String,
-    ask: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Rival {
-    /// The first Python that has torch and entmax, or none.
-    fn start(threads: usize) -> Option<Rival> {
-        let own = std::env::var_os("MERCER_PYTHON").map(PathBuf::from);
-        let pythons = own.into_iter().chain([root().join("benchmarks/.venv/bin/python"), "python3".into()]);
-        for python in pythons {
-            let mut command = Command::new(python);
-            command.arg(root().join("benchmarks/attention_torch.py")).args(["--threads", &threads.to_string()]);
-            let process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-            let Ok(mut process) = process else { continue };
-            let (Some(ask), Some(answers)) = (process.stdin.take(), process.stdout.take()) else { continue };
-            let mut rival = Rival { process, name: String::new(), ask, answers: BufReader::new(answers) };
-            if let Some(name) = rival.line().as_deref().and_then(|line| line.strip_prefix("ready ")) {
-                rival.name = name.to_owned();
-                return Some(rival);
-            }
-        }
-        None
-    }
-
-    fn line(&mut self) -> Option<String> {
-        let mut line = String::new();
-        self.answers.read_line(&mut line).ok().filter(|read| *read > 0)?;
-        Some(line.trim().to_owned())
-    }
-
-    /// Seconds of one call, by the clock and of the processor.
-    fn call(&mut self, map: &str, (kind, rows, keys): (&str, usize, usize)) -> Result<[f64; 2], Failure> {
-        writeln!(self.ask, "{map} {kind} {rows} {keys}")?;
-        let line = self.line().ok_or("the rival ended early")?;
-        let (wall, cpu) = line.split_once(' ').ok_or("the rival gave no two times")?;
-        Ok([wall.parse()?, cpu.parse()?])
-    }
-}
-
-impl Drop for Rival {
-    fn drop(&mut self) {
-        // It may have ended by itself; there is nothing to do about either failure.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+/// `entmax` on PyTorch.
+fn start(threads: usize) -> Option<Rival> {
+    Rival::start("attention_torch.py", &["--threads", &threads.to_string()], None)
 }
 
 fn middle(all: Vec<f64>) -> Option<f64> {
@@ -171,7 +124,8 @@ fn measure(
                 map.try_weights(&scores, keys, 1.0, &mut out)?;
             }
             let elapsed = if cpu { processor.elapsed() } else { wall.elapsed() };
-            let other = rival.as_mut().map(|rival| rival.call(name, case)).transpose()?;
+            let other =
+                rival.as_mut().map(|rival| rival.ask_two(&format!("{name} {kind} {rows} {keys}"))).transpose()?;
             if round > 0 {
                 own.push(elapsed.as_secs_f64() / CALLS as f64);
                 theirs.extend(other.map(|both| both[usize::from(cpu)]));
@@ -192,10 +146,7 @@ fn main() -> Result<(), Failure> {
     let maps: Vec<&str> = MAPS.into_iter().filter(|m| *m == MAPS[0] || m.contains(&arguments.only)).collect();
     let mut report = Report::new("attention");
     for &threads in &arguments.threads {
-        let mut rival = if arguments.alone { None } else { Rival::start(threads) };
-        if rival.is_none() && !arguments.alone {
-            eprintln!("the rival is left out: no Python with torch and entmax; see benchmarks/README.md");
-        }
+        let mut rival = if arguments.alone { None } else { start(threads) };
         for case in SCORES {
             let (rounds, cpu) = (arguments.repeat.max(1), arguments.cpu);
             let times = with_threads(Some(threads), || measure(rounds, cpu, &maps, case, &mut rival))??;
@@ -211,7 +162,7 @@ fn main() -> Result<(), Failure> {
                     threads,
                     clock: if cpu { "processor" } else { "wall" },
                     us_per_row: us(*own),
-                    rival: rival.as_ref().map(|rival| rival.name.clone()),
+                    rival: rival.as_ref().map(|rival| rival.name().to_owned()),
                     rival_us: theirs.map(us),
                     ratio: theirs.map(|theirs| short(theirs / own)),
                     softmax_ratio: short(own / times[0].0),

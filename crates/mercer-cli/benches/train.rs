@@ -5,11 +5,9 @@
 //! what register loops reach, measured in the same rounds.
 
 mod record;
+mod rival;
 
 use std::error::Error;
-use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use clap::Parser;
@@ -19,7 +17,8 @@ use mercer::fit::gradient::workload::{Loss, Workload, peak};
 use mercer::with_threads;
 use serde::Serialize;
 
-use record::{Report, median, root, short, started_as_benchmark};
+use record::{Report, median, short, started_as_benchmark};
+use rival::Rival;
 
 /// Measure training steps and print one JSON line for each workload.
 #[derive(Parser)]
@@ -111,57 +110,6 @@ struct Line {
     speedup: Option<f64>,
 }
 
-/// PyTorch in a process of its own, asked line by line.
-struct Rival {
-    process: Child,
-    name: String,
-    ask: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Rival {
-    /// The first Python that has torch, or none.
-    fn start(threads: usize) -> Option<Rival> {
-        let own = std::env::var_os("MERCER_PYTHON").map(PathBuf::from);
-        let pythons = own.into_iter().chain([root().join("benchmarks/.venv/bin/python"), "python3".into()]);
-        for python in pythons {
-            let mut command = Command::new(python);
-            command.arg(root().join("benchmarks/train_torch.py")).args(["--threads", &threads.to_string()]);
-            let process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-            let Ok(mut process) = process else { continue };
-            let (Some(ask), Some(answers)) = (process.stdin.take(), process.stdout.take()) else { continue };
-            let mut rival = Rival { process, name: String::new(), ask, answers: BufReader::new(answers) };
-            if let Some(version) = rival.line().as_deref().and_then(|line| line.strip_prefix("ready ")) {
-                rival.name = format!("torch {version}");
-                return Some(rival);
-            }
-        }
-        None
-    }
-
-    fn line(&mut self) -> Option<String> {
-        let mut line = String::new();
-        self.answers.read_line(&mut line).ok().filter(|read| *read > 0)?;
-        Some(line.trim().to_owned())
-    }
-
-    /// Milliseconds of one step of a workload, by the clock and of the processor.
-    fn step(&mut self, case: usize) -> Result<[f64; 2], Failure> {
-        writeln!(self.ask, "{case}")?;
-        let line = self.line().ok_or("the rival ended early")?;
-        let (wall, cpu) = line.split_once(' ').ok_or("the rival gave no two times")?;
-        Ok([wall.parse()?, cpu.parse()?])
-    }
-}
-
-impl Drop for Rival {
-    fn drop(&mut self) {
-        // It may have ended by itself; there is nothing to do about either failure.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 /// Medians over the rounds: our milliseconds and the rival's for each chosen case, and the peaks.
 struct Measured {
     own: Vec<f64>,
@@ -193,7 +141,7 @@ fn measure(rounds: usize, cpu: bool, chosen: &[usize], rival: &mut Option<Rival>
             }
             let mut theirs = None;
             for _ in 0..2 {
-                theirs = rival.as_mut().map(|rival| rival.step(case)).transpose()?;
+                theirs = rival.as_mut().map(|rival| rival.ask_two(&case.to_string())).transpose()?;
             }
             if round >= 2 {
                 own[at].push(1e3 * seconds);
@@ -223,10 +171,10 @@ fn main() -> Result<(), Failure> {
     let mut report = Report::new("train");
     let mut single: Option<Vec<f64>> = None;
     for &threads in &arguments.threads {
-        let mut rival = if arguments.alone { None } else { Rival::start(threads) };
-        if rival.is_none() && !arguments.alone {
-            eprintln!("the rival is left out: no Python with torch; see benchmarks/README.md");
-        }
+        let mut rival = match arguments.alone {
+            true => None,
+            false => Rival::start("train_torch.py", &["--threads", &threads.to_string()], None),
+        };
         let measured =
             with_threads(Some(threads), || measure(arguments.repeat.max(1), arguments.cpu, &chosen, &mut rival))??;
         for (at, &case) in chosen.iter().enumerate() {
@@ -242,7 +190,7 @@ fn main() -> Result<(), Failure> {
                 precision: case.precision,
                 clock: if arguments.cpu { "processor" } else { "wall" },
                 ms_per_step: short(own),
-                rival: rival.as_ref().map(|rival| rival.name.clone()),
+                rival: rival.as_ref().map(|rival| format!("torch {}", rival.name())),
                 rival_ms: theirs.map(short),
                 ratio: theirs.map(|theirs| short(theirs / own)),
                 gflops: short(gflops),

@@ -16,11 +16,10 @@
 //! The rival (`benchmarks/utility_torch.py`) gets as many CPU seconds as our fit took, or `--rival-seconds`.
 
 mod record;
+mod rival;
 
 use std::error::Error;
-use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use clap::Parser;
@@ -30,7 +29,8 @@ use mercer::pipeline::{ComparisonTable, Training, fit_comparisons};
 use mercer::{Comparisons, DualEncoder, Features, Seed, Stream, with_threads};
 use serde::Serialize;
 
-use record::{Report, root, short, started_as_benchmark};
+use record::{Report, short, started_as_benchmark};
+use rival::Rival;
 
 /// Learn joint utilities and print one JSON line for each case and seed.
 #[derive(Parser)]
@@ -235,53 +235,20 @@ struct Task<'a> {
     threads: usize,
 }
 
-/// The rival's process, asked line by line.
-struct Rival {
-    child: Child,
-    answers: BufReader<std::process::ChildStdout>,
-}
-
-impl Rival {
-    fn start(given: Option<&PathBuf>) -> Option<Rival> {
-        let usable = |python: &PathBuf| {
-            Command::new(python).args(["-c", "import torch"]).output().is_ok_and(|o| o.status.success())
-        };
-        let told = std::env::var_os("MERCER_PYTHON").map(PathBuf::from);
-        let own = [root().join("benchmarks/.venv/bin/python"), "python3".into()];
-        let python = given.cloned().into_iter().chain(told).chain(own).find(usable)?;
-        let script = root().join("benchmarks/utility_torch.py");
-        let mut child = Command::new(python).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().ok()?;
-        let answers = BufReader::new(child.stdout.take()?);
-        Some(Rival { child, answers })
-    }
-
-    /// Wall and CPU seconds, and the scores of the fresh items.
-    fn run(&mut self, world: &World, task: &Task<'_>) -> Result<(f64, f64, Vec<f32>), Box<dyn Error>> {
-        let write = |name: &str, rows: &[f32]| {
-            std::fs::write(task.folder.join(name), rows.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())
-        };
-        write("queries", &world.queries.rows)?;
-        write("keys", &world.keys.rows)?;
-        write("fresh_queries", &world.fresh[0].rows)?;
-        write("fresh_keys", &world.fresh[1].rows)?;
-        let input = self.child.stdin.as_mut().ok_or("the rival has no input")?;
-        writeln!(input, "{}", serde_json::to_string(task)?)?;
-        let mut line = String::new();
-        self.answers.read_line(&mut line)?;
-        let answer: serde_json::Value = serde_json::from_str(&line)?;
-        let number = |name: &str| answer[name].as_f64().ok_or(format!("the rival gave no {name}"));
-        let bytes = std::fs::read(task.folder.join("scores"))?;
-        let scores = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        Ok((number("wall_seconds")?, number("cpu_seconds")?, scores))
-    }
-}
-
-impl Drop for Rival {
-    fn drop(&mut self) {
-        // Its input ends, and with it the process.
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
-    }
+/// Wall and CPU seconds, and the scores of the fresh items.
+fn ask(rival: &mut Rival, world: &World, task: &Task<'_>) -> Result<(f64, f64, Vec<f32>), Box<dyn Error>> {
+    let write = |name: &str, rows: &[f32]| {
+        std::fs::write(task.folder.join(name), rows.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())
+    };
+    write("queries", &world.queries.rows)?;
+    write("keys", &world.keys.rows)?;
+    write("fresh_queries", &world.fresh[0].rows)?;
+    write("fresh_keys", &world.fresh[1].rows)?;
+    let answer: serde_json::Value = serde_json::from_str(&rival.ask(&serde_json::to_string(task)?)?)?;
+    let number = |name: &str| answer[name].as_f64().ok_or(format!("the rival gave no {name}"));
+    let bytes = std::fs::read(task.folder.join("scores"))?;
+    let scores = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    Ok((number("wall_seconds")?, number("cpu_seconds")?, scores))
 }
 
 fn run(case: &Case, seed: u64, arguments: &Arguments, rival: Option<&mut Rival>) -> Result<Line, Box<dyn Error>> {
@@ -327,7 +294,7 @@ fn run(case: &Case, seed: u64, arguments: &Arguments, rival: Option<&mut Rival>)
             seed,
             threads: arguments.threads,
         };
-        let (wall, cpu, scores) = rival.run(&world, &task)?;
+        let (wall, cpu, scores) = ask(rival, &world, &task)?;
         line.rival_wall_seconds = Some(short(wall));
         line.rival_cpu_seconds = Some(short(cpu));
         line.rival_quality = Some(world.judge(&scores));
@@ -340,10 +307,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     let arguments = Arguments::parse();
-    let mut rival = if arguments.rival { Rival::start(arguments.python.as_ref()) } else { None };
-    if arguments.rival && rival.is_none() {
-        eprintln!("the rival is left out: no Python with torch; see benchmarks/README.md");
-    }
+    let mut rival = match arguments.rival {
+        true => Rival::start("utility_torch.py", &[], arguments.python.as_deref()),
+        false => None,
+    };
     let mut report = Report::new("utility");
     for case in CASES.iter().filter(|case| case.name.contains(&arguments.only)) {
         for seed in arguments.first..arguments.first + arguments.seeds.max(1) {
