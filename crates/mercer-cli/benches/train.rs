@@ -8,7 +8,7 @@ mod record;
 mod rival;
 
 use std::error::Error;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use cpu_time::ThreadTime;
@@ -121,6 +121,21 @@ fn middle(all: Vec<f64>) -> Option<f64> {
     median(all, |v| *v)
 }
 
+/// How long either side works before the step that counts: as in a training, its data are then in the caches and all cores awake
+/// (after a pause a core of a virtual machine takes about a step of W1 to come back).
+const WARM: Duration = Duration::from_millis(15);
+/// How long the rival's threads are given to fall asleep.
+const SETTLE: Duration = Duration::from_millis(30);
+
+/// Repeats a step until the side is warm, and once more.
+fn warmed(mut step: impl FnMut() -> Result<(), Failure>) -> Result<(), Failure> {
+    let start = Instant::now();
+    while start.elapsed() < WARM {
+        step()?;
+    }
+    step()
+}
+
 fn measure(rounds: usize, cpu: bool, chosen: &[usize], rival: &mut Option<Rival>) -> Result<Measured, Failure> {
     let made = chosen.iter().map(|&i| {
         let case = &CASES[i];
@@ -132,16 +147,23 @@ fn measure(rounds: usize, cpu: bool, chosen: &[usize], rival: &mut Option<Rival>
     // The first two rounds warm up.
     for round in 0..rounds + 2 {
         for (at, &case) in chosen.iter().enumerate() {
-            // One step to bring the workload back into the caches on either side, and one that counts.
+            // Threads of the rival wait for more work for a while before they leave their cores.
+            if rival.is_some() {
+                std::thread::sleep(SETTLE);
+            }
             let mut seconds = 0.0;
-            for _ in 0..2 {
+            warmed(|| {
                 let (wall, own) = (Instant::now(), ThreadTime::now());
                 workloads[at].step()?;
                 seconds = if cpu { own.elapsed() } else { wall.elapsed() }.as_secs_f64();
-            }
+                Ok(())
+            })?;
             let mut theirs = None;
-            for _ in 0..2 {
-                theirs = rival.as_mut().map(|rival| rival.ask_two(&case.to_string())).transpose()?;
+            if let Some(rival) = rival {
+                warmed(|| {
+                    theirs = Some(rival.ask_two(&case.to_string())?);
+                    Ok(())
+                })?;
             }
             if round >= 2 {
                 own[at].push(1e3 * seconds);
