@@ -192,7 +192,7 @@ fn descend_core(train: &Compared<'_>, valid: &Compared<'_>, ridges: &[f64], desc
     path(zero, ridges.iter().map(|r| r * scale), descent, |p, ridge| train.core(p, ridge), |p| valid.losses(p))
 }
 
-/// Factors of the core, cut to the rank that the held-out loss chooses.
+/// Factors of the core, cut where the held-out loss does not object.
 fn truncate(
     core: &[f64],
     train: &Mapped<'_>,
@@ -231,7 +231,7 @@ fn sizes(features: &Matrix) -> Vec<f64> {
     squares.iter().map(|s| (s.max(floor) / features.columns().max(1) as f64).sqrt()).collect()
 }
 
-/// The factors, let down the likelihood under the nuclear norm where that lowers the held-out loss.
+/// The factors, let down the likelihood under the nuclear norm as long as the held-out loss does not object.
 fn polish(
     train: &Compared<'_>,
     valid: &Compared<'_>,
